@@ -1,0 +1,1 @@
+"""What several of the Lambdas share; it imports nothing from `functions`."""

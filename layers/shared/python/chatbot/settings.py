@@ -1,0 +1,72 @@
+"""The environment that Terraform gives every function, read once, at start."""
+
+import os
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every field is required: a missing or unreadable variable fails the start of the function.
+
+    A field's variable has its name in capitals. Lists are separated by commas, switches are
+    `true` or `false`, times are in seconds.
+    """
+
+    environment: str
+    version: str
+    debug: bool
+    access_token_seconds: int
+    refresh_token_seconds: int
+    refresh_family_seconds: int
+    registration_enabled: bool
+    email_verification_required: bool
+    address_requests_per_minute: int
+    user_requests_per_minute: int
+    sign_in_attempts_per_minute: int
+    chats_per_minute: int
+    max_concurrent_turns: int
+    monthly_tokens: int
+    bedrock_model_id: str
+    bedrock_model_ids: list[str]
+    database_cluster_arn: str
+    database_name: str
+    database_secret_arn: str
+    database_wait_seconds: int
+    signing_secret_arn: str
+    conversations_table: str
+    turns_table: str
+    connections_table: str
+    guards_table: str
+    usage_table: str
+    turn_watch_queue_url: str
+    chat_state_machine_arn: str
+    websocket_callback_url: str
+    websocket_allowed_origins: list[str]
+
+
+def _parse(kind: Any, name: str) -> Any:
+    text = os.environ[name]
+    if kind is bool:
+        return {"true": True, "false": False}[text]
+    if kind is int:
+        return int(text)
+    if kind is str:
+        return text
+    return [part for part in text.split(",") if part]
+
+
+@cache
+def settings() -> Settings:
+    """Read the environment. Raises `RuntimeError` that names the variables at fault."""
+    values, wrong = {}, []
+    for field in fields(Settings):
+        name = field.name.upper()
+        try:
+            values[field.name] = _parse(field.type, name)
+        except (KeyError, ValueError):
+            wrong.append(name)
+    if wrong:
+        raise RuntimeError(f"missing or unreadable settings: {', '.join(wrong)}")
+    return Settings(**values)
