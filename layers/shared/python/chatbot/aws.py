@@ -23,4 +23,5 @@ def session() -> boto3.Session:
 @cache
 def client(service: str, endpoint_url: str | None = None) -> Any:
     """The client of an AWS service, by botocore's name of it, with short time-outs and retries."""
-    return session().client(service, endpoint_url=endpoint_url, config=_CONFIG)
+    make: Any = session().client  # the stubs only know literal names
+    return make(service, endpoint_url=endpoint_url, config=_CONFIG)
