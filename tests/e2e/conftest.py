@@ -1,0 +1,63 @@
+"""The running stack, through its own URLs. `make e2e` starts it; `STACK` names it."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from localstack_client.session import Session
+
+from tests.e2e.client import Tenant, sign_up
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What `make -s outputs` says of the stack, and AWS clients for it."""
+
+    outputs: dict[str, Any]
+
+    def client(self, service: str) -> Any:
+        return _session(self.outputs["gateway_url"]).client(service)
+
+
+def _session(gateway_url: str) -> boto3.Session:
+    os.environ["AWS_ENDPOINT_URL"] = gateway_url
+    session: boto3.Session = Session()
+    return session
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    """The stack's outputs; the stack must be up."""
+    printed = subprocess.run(
+        ["make", "-s", "outputs", f"STACK={os.environ.get('STACK', 'test')}"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    return Stack(json.loads(printed))
+
+
+@pytest.fixture(scope="session")
+def new_tenant(stack: Stack) -> Callable[[], Tenant]:
+    """Makes a user with a workspace and a chatbot of their own."""
+    return partial(sign_up, stack.outputs["api_url"], stack.outputs["websocket_url"])
+
+
+@pytest.fixture
+def tenant(new_tenant: Callable[[], Tenant]) -> Tenant:
+    return new_tenant()
+
+
+@pytest.fixture
+def other_tenant(new_tenant: Callable[[], Tenant]) -> Tenant:
+    return new_tenant()
