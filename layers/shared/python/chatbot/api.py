@@ -1,0 +1,417 @@
+"""What the contract says of every REST route, once, as a thin layer on Powertools' resolver.
+
+A resource's handler declares routes and is called with what a request has proved to hold:
+
+    api = Api("chatbots")
+
+    @api.patch("/workspaces/<workspace_id>/chatbots/<chatbot_id>", "chatbots:write")
+    def update(request: Request, chatbot_id: str, body: ChatbotPatch) -> dict[str, Any]:
+        "Change a chatbot."
+        return request.query(UPDATE, {"id": chatbot_id, **body.changes()})
+
+    handler = api.handler
+
+An endpoint asks for what it needs by the name of a parameter: `request`, `body` (annotated with a
+`Body` model), `page` (a `Page`), its path's ids (UUIDs in lower case; `workspace_id` need not be
+asked for) and, as `bool` with a default, flags of the query string. It returns a JSON object, a
+`page.answer(rows)`, or None for an empty answer. Routes, models and docstrings are all that the
+OpenAPI document is generated from, at build time; at run time Powertools only routes.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from chatbot import database, log, rate_limit
+from chatbot.errors import (
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    Problem,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from chatbot.paging import Page
+from chatbot.principal import Principal
+from chatbot.settings import settings
+
+MAX_BODY_BYTES = 256 * 1024
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}", re.ASCII)
+_STRONG_ETAG = re.compile(r'"([0-9]{1,9})"', re.ASCII)
+_NEVER = -1  # a version that no row has
+
+type Endpoint = Callable[..., Mapping[str, Any] | None]
+
+
+class Access(Enum):
+    """Who may call a route that no single permission guards."""
+
+    OPEN = "open"  # anybody
+    ACCOUNT = "account"  # a signed-in user, for what is their own
+    MEMBER = "member"  # any member of the path's workspace
+
+
+class Body(BaseModel):
+    """A request's JSON object. Unknown fields and wrong types are errors; text stays as it is."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, defer_build=True, frozen=True
+    )
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that the client sent, as JSON values: a merge patch keeps its nulls."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a handler declares of a route; `access` is a permission's name or an `Access`."""
+
+    method: str
+    path: str
+    access: str | Access
+    status: int
+    idempotent: bool
+    limited: bool
+    endpoint: Endpoint
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The endpoint's parameters by name, with their annotations."""
+        return {k: v for k, v in self.endpoint.__annotations__.items() if k != "return"}
+
+
+class Request:
+    """One request to one route; what the endpoint may know of it beside its arguments."""
+
+    def __init__(
+        self,
+        event: Mapping[str, Any],
+        route: Route,
+        path_ids: Mapping[str, str],
+        principal: Principal | None,
+        body: Any,
+    ) -> None:
+        self.route = route
+        self.headers: Mapping[str, str] = event.get("headers") or {}
+        self.query_string: Mapping[str, str] = event.get("queryStringParameters") or {}
+        self.path: str = event["rawPath"]
+        self.address: str = event["requestContext"]["http"]["sourceIp"]
+        self.at_ms: int = event["requestContext"]["timeEpoch"]
+        self.workspace_id = path_ids.get("workspace_id")
+        self._principal = principal
+        self._body = body
+
+    @property
+    def principal(self) -> Principal:
+        """The caller. Only open routes have none, and an endpoint of one that asks is a bug."""
+        if self._principal is None:
+            raise LookupError(f"{self.route.path} is open and has no principal")
+        return self._principal
+
+    @property
+    def if_match(self) -> int | None:
+        """The version that `If-Match` names; -1 (no row's) for a weak or foreign tag."""
+        tag = self.headers.get("if-match")
+        if tag is None or tag.strip() == "*" or self.route.method not in ("PATCH", "DELETE"):
+            return None
+        match = _STRONG_ETAG.fullmatch(tag.strip())
+        return int(match[1]) if match else _NEVER
+
+    @property
+    def idempotency(self) -> dict[str, str] | None:
+        """`{key, route, body_hash}` where the route creates and the client sent a key."""
+        key = self.headers.get("idempotency-key")
+        if key is None or not self.route.idempotent:
+            return None
+        if not 1 <= len(key) <= 255 or not key.isprintable():
+            raise BadRequest("Idempotency-Key must have 1 to 255 printable characters")
+        canonical = json.dumps(self._body, sort_keys=True, separators=(",", ":")).encode()
+        return {
+            "key": key,
+            "route": f"{self.route.method} {self.path}",
+            "body_hash": hashlib.sha256(canonical).hexdigest(),
+        }
+
+    def query(self, statement: str, params: Mapping[str, Any] | None = None) -> Any:
+        """Run the route's one statement in the path's workspace, under the route's permission.
+
+        The statement sees `params` as `$1` (jsonb) and returns one jsonb value. Raises `NotFound`
+        where it returns none, and whatever `database.query` does.
+        """
+        access = self.route.access
+        found = database.query(
+            self.principal,
+            statement,
+            params,
+            workspace_id=self.workspace_id,
+            permission=access if isinstance(access, str) else None,
+            if_match=self.if_match,
+            idempotency=self.idempotency,
+        )
+        if found is None:
+            raise NotFound
+        return found
+
+
+class Api:
+    """The routes of one resource. `handler` is what Lambda calls."""
+
+    def __init__(self, resource: str, prefix: str = "/api/v1") -> None:
+        self.resource = resource
+        self.prefix = prefix
+        self.routes: list[Route] = []
+        self.resolver = APIGatewayHttpResolver()
+        self.resolver.not_found(self._refuse_route)
+        self.resolver.exception_handler(Exception)(self._answer_error)
+        self._headers: dict[str, str] = {}
+        self.get = partial(self._route, "GET")
+        self.post = partial(self._route, "POST")
+        self.put = partial(self._route, "PUT")
+        self.patch = partial(self._route, "PATCH")
+        self.delete = partial(self._route, "DELETE")
+
+    def _route(
+        self,
+        method: str,
+        path: str,
+        access: str | Access,
+        *,
+        status: int = 200,
+        idempotent: bool = False,
+        limited: bool = True,
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Declare a route.
+
+        `idempotent` routes take an `Idempotency-Key`; `limited` ones count against the caller's
+        (or, where open, the address's) requests a minute.
+        """
+
+        def declare(endpoint: Endpoint) -> Endpoint:
+            route = Route(method, self.prefix + path, access, status, idempotent, limited, endpoint)
+            self.routes.append(route)
+            register = self.resolver.route(
+                route.path,
+                method,
+                status_code=status,
+                tags=[self.resource],
+                summary=endpoint.__doc__,
+                operation_id=f"{self.resource}_{endpoint.__name__}",
+                openapi_extensions={
+                    "x-access": access if isinstance(access, str) else access.value
+                },
+            )
+
+            def serve(**path_ids: str) -> Response[str]:
+                return self._serve(route, path_ids)
+
+            register(serve)
+            return endpoint
+
+        return declare
+
+    def handler(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """Answer an HTTP API event, payload 2.0."""
+        request_id = (event.get("headers") or {}).get("x-request-id", "")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = event["requestContext"]["requestId"]
+        log.bind(request_id)
+        self._headers = {"X-Request-Id": request_id, "Cache-Control": "no-store"}
+        answer = self.resolver.resolve(event, context)
+        answer["headers"] = {**self._headers, **answer["headers"]}
+        return answer
+
+    def _serve(self, route: Route, raw_ids: Mapping[str, str]) -> Response[str]:
+        event: Mapping[str, Any] = self.resolver.current_event.raw_event
+        principal = None if route.access is Access.OPEN else Principal.from_event(event)
+        if route.limited:
+            self.limit(event, principal)
+        path_ids = {name: _path_id(value) for name, value in raw_ids.items()}
+        parameters = route.parameters
+        model = parameters.get("body")
+        body, parsed = _read_body(event, model) if model else (None, None)
+        request = Request(event, route, path_ids, principal, parsed)
+        arguments: dict[str, Any] = {}
+        for name in parameters:
+            match name:
+                case "request":
+                    arguments[name] = request
+                case "body":
+                    arguments[name] = body
+                case "page":
+                    owner = principal.user_id if principal else ""
+                    arguments[name] = Page.from_query(request.query_string, owner, request.path)
+                case _ if name in path_ids:
+                    arguments[name] = path_ids[name]
+                case _ if name in request.query_string:
+                    arguments[name] = _flag(name, request.query_string[name])
+        return _respond(route.status, route.endpoint(**arguments))
+
+    def limit(self, event: Mapping[str, Any], principal: Principal | None) -> None:
+        """Count the request, of its user or else of its address."""
+        if principal:
+            subject = f"user#{principal.user_id}"
+            window = rate_limit.count(subject, settings().user_requests_per_minute)
+        else:
+            subject = f"address#{event['requestContext']['http']['sourceIp']}"
+            window = rate_limit.count(subject, settings().address_requests_per_minute)
+        self._headers.update(window.headers)
+
+    def _refuse_route(self, _: Exception) -> Response[str]:
+        event = self.resolver.current_event
+        allowed = sorted(
+            {
+                route.method
+                for route in self.routes
+                if re.fullmatch(re.sub(r"<\w+>", "[^/]+", route.path), event.path)
+            }
+        )
+        if not allowed:
+            raise NotFound("there is no such route")
+        refusal = MethodNotAllowed(f"the route takes {', '.join(allowed)}")
+        refusal.headers["Allow"] = ", ".join(allowed)
+        raise refusal
+
+    def _answer_error(self, error: Exception) -> Response[str]:
+        """Every answer other than success is made here."""
+        if not isinstance(error, Problem):
+            log.logger().error("request failed", code=log.Code.REQUEST_FAILED, exc_info=error)
+            error = Problem("the request failed; the fault is on this side")
+        problem = {
+            "type": "about:blank",
+            "title": error.title,
+            "status": error.status,
+            "detail": error.detail,
+            "request_id": log.request_id(),
+        }
+        if error.errors:
+            problem["errors"] = error.errors
+        return Response(
+            status_code=error.status,
+            content_type="application/problem+json",
+            headers=dict(error.headers),
+            body=json.dumps(problem, separators=(",", ":")),
+        )
+
+
+def _respond(status: int, answer: Mapping[str, Any] | None) -> Response[str]:
+    """Send a resource with its version as the ETag, a list without versions, None as nothing."""
+    if answer is None:
+        return Response(status_code=204, body="")
+    fields = dict(answer)
+    headers: dict[str, str | list[str]] = {}
+    if "items" in fields:
+        fields["items"] = [
+            {name: value for name, value in item.items() if name != "version"}
+            for item in fields["items"]
+        ]
+    elif "id" in fields and "version" in fields:
+        headers["ETag"] = f'"{fields.pop("version")}"'
+    body = json.dumps(fields, separators=(",", ":"))
+    return Response(status_code=status, content_type="application/json", headers=headers, body=body)
+
+
+def _path_id(value: str) -> str:
+    if not _UUID.fullmatch(value):
+        raise NotFound
+    return value.lower()
+
+
+def _flag(name: str, value: str) -> bool:
+    if value not in ("true", "false"):
+        error = {"loc": ["query", name], "msg": "must be true or false", "type": "bool_parsing"}
+        raise ValidationFailed(f"{name} must be true or false", errors=[error])
+    return value == "true"
+
+
+def _read_body(event: Mapping[str, Any], model: type[Body]) -> tuple[Body, dict[str, Any]]:
+    """The body as the route's model, and as it was parsed."""
+    text = _body_text(event)
+    try:
+        parsed = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+    except ValueError:
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(parsed, dict):
+        raise _invalid([{"loc": ["body"], "msg": "must be a JSON object", "type": "dict_type"}])
+    _refuse_unstorable_text(parsed)
+    try:
+        return model.model_validate_json(text), parsed
+    except ValidationError as error:
+        raise _invalid(
+            [
+                {"loc": ["body", *fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
+                for fault in error.errors(
+                    include_url=False, include_context=False, include_input=False
+                )
+            ]
+        ) from None
+
+
+def _body_text(event: Mapping[str, Any]) -> str:
+    raw: str = event.get("body") or ""
+    if not raw:
+        raise BadRequest("a JSON body is required")
+    content_type = (event.get("headers") or {}).get("content-type", "")
+    media_type, _, parameters = content_type.lower().partition(";")
+    charset = parameters.strip().removeprefix("charset=").strip('"')
+    accepted = ("application/json", "application/merge-patch+json")
+    if media_type.strip() not in accepted or charset not in ("", "utf-8", "utf8"):
+        raise UnsupportedMediaType("the body must be application/json in UTF-8")
+    try:
+        encoded = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
+        if len(encoded) > MAX_BODY_BYTES:
+            raise PayloadTooLarge(f"the body may have {MAX_BODY_BYTES} bytes")
+        return encoded.decode()
+    except (UnicodeError, binascii.Error):
+        raise BadRequest("the body is not UTF-8") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_unstorable_text(parsed: dict[str, Any]) -> None:
+    """Raise for NUL, which PostgreSQL cannot store, and lone surrogates, which nothing can."""
+    waiting: list[tuple[list[str | int], Any]] = [(["body"], parsed)]
+    while waiting:
+        loc, value = waiting.pop()
+        match value:
+            case dict():
+                waiting += [([*loc, "(name)"], name) for name in value]
+                waiting += [([*loc, _printable(name)], item) for name, item in value.items()]
+            case list():
+                waiting += [([*loc, index], item) for index, item in enumerate(value)]
+            case str() if "\0" in value or not _is_unicode(value):
+                message = "must have no NUL character and no lone surrogate"
+                raise _invalid([{"loc": loc, "msg": message, "type": "string_unicode"}])
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="replace").decode()
+
+
+def _invalid(errors: list[dict[str, Any]]) -> ValidationFailed:
+    return ValidationFailed("the request is not valid", errors=errors)
