@@ -33,9 +33,7 @@ def _call(action: str, arguments: Json) -> Json:
         aws_access_key_id="local",
         aws_secret_access_key="local",  # noqa: S106 - the stand-in checks no signature
     )
-    shape = client.meta.service_model.operation_model(
-        f"{action[0].upper()}{action[1:]}"
-    ).input_shape
+    operation = client.meta.service_model.operation_model(f"{action[0].upper()}{action[1:]}")
     try:
         answer = getattr(client, xform_name(action))(
             **stock._sdk_json_param_value(arguments, operation.input_shape)
