@@ -12,6 +12,11 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     tcp_keepalive=True,
 )
+# A statement whose answer was lost may have run: `chatbot.database` knows which may run again. The
+# Data API itself ends a statement after 45 s.
+_DATABASE_CONFIG = _CONFIG.merge(
+    Config(read_timeout=50, retries={"mode": "standard", "total_max_attempts": 1})
+)
 
 
 @cache
@@ -24,4 +29,5 @@ def session() -> boto3.Session:
 def client(service: str, endpoint_url: str | None = None) -> Any:
     """The client of an AWS service, by botocore's name of it, with short time-outs and retries."""
     make: Any = session().client  # the stubs only know literal names
-    return make(service, endpoint_url=endpoint_url, config=_CONFIG)
+    config = _DATABASE_CONFIG if service == "rds-data" else _CONFIG
+    return make(service, endpoint_url=endpoint_url, config=config)

@@ -1,0 +1,120 @@
+"""Migrates the database, called by `make` and after every apply.
+
+Event: `{"action": "up", "to"?}`, `{"action": "down", "steps"?: 1}`, `{"action": "status"}` or
+`{"action": "create_administrator", "email", "username", "full_name", "password"}`. The function's
+own secret is the cluster's master user, who makes the logins; the rest is done as the migrator.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import bcrypt
+
+from chatbot import database, log
+from functions.migrate import logins, migrations
+
+# One call runs a file and records it, in one transaction; the lock makes a second runner wait, and
+# then fail on the key. A file travels as a parameter, so the Data API does not parse it.
+_LEDGER = (
+    "CREATE SCHEMA IF NOT EXISTS app",
+    """CREATE TABLE IF NOT EXISTS app.schema_migrations (
+        version integer PRIMARY KEY,
+        name text NOT NULL,
+        checksum text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now()
+    )""",
+    """CREATE OR REPLACE FUNCTION app.apply_migration(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+    BEGIN
+        LOCK TABLE app.schema_migrations IN EXCLUSIVE MODE;
+        INSERT INTO app.schema_migrations (version, name, checksum)
+        VALUES ((p ->> 'version')::int, p ->> 'name', p ->> 'checksum');
+        EXECUTE p ->> 'sql';
+        RETURN NULL;
+    END $$""",
+    """CREATE OR REPLACE FUNCTION app.revert_migration(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+    BEGIN
+        LOCK TABLE app.schema_migrations IN EXCLUSIVE MODE;
+        DELETE FROM app.schema_migrations WHERE version = (p ->> 'version')::int
+            AND version = (SELECT max(version) FROM app.schema_migrations);
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'migration % is not the last one', p ->> 'version';
+        END IF;
+        EXECUTE p ->> 'sql';
+        RETURN NULL;
+    END $$""",
+    "REVOKE ALL ON FUNCTION app.apply_migration(jsonb), app.revert_migration(jsonb) FROM PUBLIC",
+)
+
+
+def _as_migrator(sql: str, params: Mapping[str, Any] | None = None) -> Any:
+    return database.execute(sql, params, secret_arn=logins.secret_arn("migrator"))
+
+
+def _applied() -> dict[int, dict[str, str]]:
+    rows = _as_migrator(
+        "SELECT jsonb_agg(to_jsonb(m) ORDER BY version) FROM app.schema_migrations m"
+    )
+    return {row["version"]: row for row in rows or []}
+
+
+def _up(event: Mapping[str, Any]) -> list[str]:
+    left = migrations.pending(migrations.read(), _applied())
+    chosen = [one for one in left if one.version <= event.get("to", one.version)]
+    for one in chosen:
+        record = {"version": one.version, "name": one.name, "checksum": one.checksum, "sql": one.up}
+        _as_migrator("SELECT app.apply_migration(:params::jsonb)", {"params": record})
+    return [str(one) for one in chosen]
+
+
+def _down(event: Mapping[str, Any]) -> list[str]:
+    applied = _applied()
+    known = migrations.read()
+    migrations.pending(known, applied)
+    last = sorted(applied, reverse=True)[: event.get("steps", 1)]
+    chosen = [known[version - 1] for version in last]
+    for one in chosen:
+        record = {"version": one.version, "sql": one.down}
+        _as_migrator("SELECT app.revert_migration(:params::jsonb)", {"params": record})
+    return [str(one) for one in chosen]
+
+
+def _create_administrator(event: Mapping[str, Any]) -> dict[str, Any]:
+    password = event["password"].encode()
+    user: dict[str, Any] = _as_migrator(
+        "SELECT app.create_administrator(:params::jsonb)",
+        {
+            "params": {
+                "email": event["email"],
+                "username": event["username"],
+                "full_name": event["full_name"],
+                "password_hash": bcrypt.hashpw(password, bcrypt.gensalt(12)).decode(),
+                "request_id": log.request_id(),
+            }
+        },
+    )
+    return user
+
+
+def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """Run one action. Raises `MigrationError`, or `StatementFailed` with a SQLSTATE.
+
+    Answers `{"migrations": [name]}` with those applied or reverted, `{"applied", "pending"}` for
+    "status", `{"user": User}` for "create_administrator".
+    """
+    log.bind(context.aws_request_id)
+    action = event["action"]
+    if action == "up":
+        logins.provide_logins()
+        for statement in _LEDGER:
+            _as_migrator(statement)
+        return {"migrations": _up(event)}
+    if action == "down":
+        return {"migrations": _down(event)}
+    if action == "status":
+        applied = _applied()
+        left = migrations.pending(migrations.read(), applied)
+        names = [f"{version:04}_{record['name']}" for version, record in sorted(applied.items())]
+        return {"applied": names, "pending": [str(one) for one in left]}
+    if action == "create_administrator":
+        return {"user": _create_administrator(event)}
+    raise ValueError(f"unknown action {action!r}")

@@ -1,0 +1,74 @@
+"""The database's three logins, their secrets, and what each may do before any migration has run."""
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from typing import Any
+
+from chatbot import aws, database
+from chatbot.settings import settings
+
+LOGINS = ("migrator", "app", "worker")
+_ITERATIONS = 4096  # PostgreSQL's scram_iterations
+
+# The migrator owns the schema and all that is in it. Statements here are run by the master user,
+# who is no superuser, on Aurora either.
+_PRIVILEGES = (
+    "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+    "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+    "GRANT CONNECT ON DATABASE {database} TO chatbot_migrator, chatbot_app, chatbot_worker",
+    "GRANT CREATE ON DATABASE {database} TO chatbot_migrator",
+)
+
+
+def secret_arn(login: str) -> str:
+    """The ARN of a login's secret, which Terraform has made."""
+    name = f"chatbot-{settings().environment}-database-{login}"
+    arn: str = aws.client("secretsmanager").describe_secret(SecretId=name)["ARN"]
+    return arn
+
+
+def provide_logins() -> None:
+    """Make what is missing of secrets and logins; give each login its secret's password.
+
+    Safe to run again, also on a new database whose secrets are left from an earlier one.
+    """
+    for login in LOGINS:
+        _provide_login(login)
+    for statement in _PRIVILEGES:
+        database.execute(statement.format(database=f'"{settings().database_name}"'))
+
+
+def _provide_login(login: str) -> None:
+    role = f"chatbot_{login}"
+    verifier = _scram_verifier(_password(login, role))
+    exists = database.execute(
+        "SELECT to_jsonb(true) FROM pg_roles WHERE rolname = :role", {"role": role}
+    )
+    verb = "ALTER" if exists else "CREATE"
+    database.execute(
+        f"{verb} ROLE {role} LOGIN NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD '{verifier}'"
+    )
+
+
+def _password(login: str, role: str) -> str:
+    client = aws.client("secretsmanager")
+    arn = secret_arn(login)
+    try:
+        value: dict[str, Any] = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
+    except client.exceptions.ResourceNotFoundException:  # a secret without a value yet
+        value = {"username": role, "password": secrets.token_urlsafe(32)}
+        client.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
+    return str(value["password"])
+
+
+def _scram_verifier(password: str) -> str:
+    """What PostgreSQL stores for a password (RFC 5803), so that no statement or log holds it."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    text = [base64.b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256${_ITERATIONS}:{text[0]}${text[1]}:{text[2]}"

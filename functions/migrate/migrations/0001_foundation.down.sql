@@ -1,0 +1,13 @@
+DROP FUNCTION app.audit();
+DROP TABLE app.audit_log;
+DROP FUNCTION app.touch();
+DROP FUNCTION app.pieces(jsonb);
+DROP FUNCTION app.page(jsonb[], integer);
+DROP FUNCTION app.json(anyelement);
+DROP FUNCTION app.fail(text, text);
+DROP FUNCTION app.enter(uuid, uuid, text, jsonb);
+DROP FUNCTION app.administrator();
+DROP FUNCTION app.workspace_id();
+DROP FUNCTION app.user_id();
+REVOKE USAGE ON SCHEMA app FROM chatbot_app, chatbot_worker;
+ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;

@@ -1,0 +1,1 @@
+DROP FUNCTION app.chat_context(jsonb);
