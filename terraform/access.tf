@@ -1,0 +1,133 @@
+# From `access` in functions.tf to the statements of each function's own role: resource, level,
+# and what a function may then do with what. No wildcard actions.
+locals {
+  table_actions = {
+    read = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
+    write = [
+      "dynamodb:BatchWriteItem",
+      "dynamodb:ConditionCheckItem",
+      "dynamodb:DeleteItem",
+      "dynamodb:PutItem",
+      "dynamodb:UpdateItem",
+    ]
+  }
+
+  queue_actions = {
+    read  = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+    write = ["sqs:SendMessage"]
+  }
+
+  # A cross-region inference profile is called under its own name and, behind it, under the
+  # model's in every region that the profile routes to.
+  model_arns = flatten([
+    for model in var.bedrock_model_ids : (
+      can(regex("^(us|us-gov|eu|apac|global)\\.", model))
+      ? [
+        "arn:${local.partition}:bedrock:${var.aws_region}:${local.account_id}:inference-profile/${model}",
+        "arn:${local.partition}:bedrock:*::foundation-model/${regex("^[^.]+\\.(.+)$", model)[0]}",
+      ]
+      : ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${model}"]
+    )
+  ])
+
+  use_of_data_key   = { actions = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"], resources = [module.key["data"].arn] }
+  use_of_secret_key = { actions = ["kms:Decrypt"], resources = [module.key["secrets"].arn] }
+
+  grants = merge(
+    {
+      for table in keys(local.tables) : table => {
+        for level, actions in {
+          read      = local.table_actions.read
+          write     = local.table_actions.write
+          readwrite = concat(local.table_actions.read, local.table_actions.write)
+          } : level => [
+          { actions = actions, resources = concat([local.table_arns[table]], local.index_arns[table]) },
+          local.use_of_data_key,
+        ]
+      }
+    },
+    {
+      turn_watch = {
+        for level, actions in {
+          read      = local.queue_actions.read
+          write     = local.queue_actions.write
+          readwrite = concat(local.queue_actions.read, local.queue_actions.write)
+        } : level => [{ actions = actions, resources = [aws_sqs_queue.turn_watch.arn] }]
+      }
+      signing_secret = {
+        read = [
+          { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.signing.arn] },
+          local.use_of_secret_key,
+        ]
+      }
+      database = merge(
+        {
+          for login in ["app", "worker"] : login => [
+            { actions = ["rds-data:ExecuteStatement"], resources = [local.database_cluster_arn] },
+            { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.database[login].arn] },
+            local.use_of_secret_key,
+          ]
+        },
+        {
+          # Makes the logins, so it reads the master's secret and writes theirs.
+          migrator = [
+            {
+              actions = [
+                "rds-data:BatchExecuteStatement",
+                "rds-data:BeginTransaction",
+                "rds-data:CommitTransaction",
+                "rds-data:ExecuteStatement",
+                "rds-data:RollbackTransaction",
+              ]
+              resources = [local.database_cluster_arn]
+            },
+            {
+              actions = ["secretsmanager:GetSecretValue"]
+              resources = concat(
+                [module.database.master_secret_arn],
+                [for secret in values(aws_secretsmanager_secret.database) : secret.arn],
+              )
+            },
+            {
+              actions   = ["secretsmanager:PutSecretValue"]
+              resources = [for secret in values(aws_secretsmanager_secret.database) : secret.arn]
+            },
+            { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [module.key["secrets"].arn] },
+          ]
+        },
+      )
+      chat_state_machine = {
+        # Whoever starts a turn also stops it, when its client cancels it.
+        start = [
+          { actions = ["states:StartExecution"], resources = [local.chat_state_machine_arn] },
+          {
+            actions   = ["states:StopExecution"]
+            resources = ["${local.arn_prefixes.states}:execution:${local.chat_state_machine_name}:*"]
+          },
+        ]
+      }
+      bedrock = {
+        invoke = [{
+          actions   = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
+          resources = local.model_arns
+        }]
+      }
+      websocket = {
+        # POST sends a frame, DELETE closes a connection.
+        post = [{
+          actions = ["execute-api:ManageConnections"]
+          resources = [
+            for method in ["DELETE", "POST"] :
+            "${module.websocket_api.execution_arn}/${local.websocket_stage}/${method}/@connections/*"
+          ]
+        }]
+      }
+    },
+  )
+
+  function_statements = {
+    for key, function in var.functions : key => distinct(flatten([
+      for resource, level in function.access : local.grants[resource][level]
+    ]))
+  }
+}

@@ -1,0 +1,6 @@
+# The bucket is made once, by hand, with versions and encryption on.
+bucket       = "chatbot-dev-terraform"
+key          = "chatbot.tfstate"
+region       = "us-east-1"
+encrypt      = true
+use_lockfile = true

@@ -1,0 +1,33 @@
+# The same root on one machine. The stack adds what differs from one machine and stack to the next:
+# gateway_endpoint, bedrock_endpoint, lambda_architecture and build_directory.
+environment = "local"
+debug       = true
+
+bedrock_model_id = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+bedrock_model_ids = [
+  "us.anthropic.claude-sonnet-4-20250514-v1:0",
+  "us.anthropic.claude-3-5-haiku-20241022-v1:0",
+]
+
+registration_enabled        = true
+email_verification_required = false
+
+# Wide, because test suites sign in thousands of times from one address. Limits by account are as
+# in production.
+address_requests_per_minute = 100000
+
+cors_allowed_origins = ["*"]
+
+deletion_protection = false
+log_retention_days  = 7
+
+# The provider waits 55 seconds for a lifecycle rule, which nothing here would run.
+noncurrent_version_days = null
+network_logs            = false
+
+# The stand-in needs no instance, and the provider waits 30 seconds for each.
+database = {
+  min_capacity = 0.5
+  max_capacity = 1
+  instances    = []
+}

@@ -1,0 +1,22 @@
+environment = "prod"
+
+bedrock_model_id = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+bedrock_model_ids = [
+  "us.anthropic.claude-sonnet-4-20250514-v1:0",
+  "us.anthropic.claude-3-5-haiku-20241022-v1:0",
+]
+
+registration_enabled        = false
+email_verification_required = true
+
+throttle = { rate_limit = 5000, burst_limit = 5000 }
+
+log_retention_days = 365
+
+# A second instance in another zone takes over in seconds where the first is lost.
+database = {
+  min_capacity          = 1
+  max_capacity          = 16
+  instances             = ["a", "b"]
+  backup_retention_days = 35
+}

@@ -1,0 +1,18 @@
+environment = "staging"
+
+bedrock_model_id = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+bedrock_model_ids = [
+  "us.anthropic.claude-sonnet-4-20250514-v1:0",
+  "us.anthropic.claude-3-5-haiku-20241022-v1:0",
+]
+
+registration_enabled        = false
+email_verification_required = true
+
+log_retention_days = 90
+
+database = {
+  min_capacity          = 0.5
+  max_capacity          = 4
+  backup_retention_days = 7
+}

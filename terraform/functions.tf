@@ -1,0 +1,274 @@
+# One row a function. The key is the folder under functions/; the function is called
+# chatbot-<environment>-<key with dashes>, its role holds what `access` says and nothing else.
+# A new function is its folder and a row here.
+variable "functions" {
+  description = <<-EOT
+    What each function needs:
+    - `description`: what it does, one sentence
+    - `memory` in MiB and `timeout` in seconds
+    - `routes`: routes of the REST API that it serves; `websocket_route`: its route of the WebSocket API
+    - `access`: resource to level; the levels of each resource are in access.tf
+    - `environment`: variables beside the shared ones
+    - `concurrency`: executions at once that are set aside for it and that it may not pass; -1: none
+  EOT
+  type = map(object({
+    description     = string
+    memory          = optional(number, 512)
+    timeout         = optional(number, 29)
+    routes          = optional(set(string), [])
+    websocket_route = optional(string)
+    access          = optional(map(string), {})
+    environment     = optional(map(string), {})
+    concurrency     = optional(number, -1)
+  }))
+
+  default = {
+    # --- REST: each handler asks the stores only after its shared decorator checked the principal.
+    auth = {
+      description = "Serves sign-in, sessions and WebSocket tickets."
+      memory      = 1769 # bcrypt: one whole virtual CPU
+      routes      = ["ANY /api/v1/auth/{proxy+}"]
+      access      = { database = "app", guards = "readwrite", signing_secret = "read" }
+    }
+    users = {
+      description = "Serves accounts."
+      memory      = 1769 # bcrypt, for a changed password
+      routes      = ["ANY /api/v1/users", "ANY /api/v1/users/{proxy+}"]
+      access      = { database = "app", guards = "readwrite" }
+    }
+    workspaces = {
+      description = "Serves workspaces."
+      routes      = ["ANY /api/v1/workspaces", "ANY /api/v1/workspaces/{workspace_id}"]
+      access      = { database = "app", guards = "readwrite" }
+    }
+    chatbots = {
+      description = "Serves chatbots."
+      routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/chatbots",
+        "ANY /api/v1/workspaces/{workspace_id}/chatbots/{proxy+}",
+      ]
+      access = { database = "app", guards = "readwrite" }
+    }
+    conversations = {
+      description = "Serves conversations and their messages."
+      routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/conversations",
+        "ANY /api/v1/workspaces/{workspace_id}/conversations/{proxy+}",
+      ]
+      access = { conversations = "readwrite", database = "app", guards = "readwrite" }
+    }
+    platform = {
+      description = "Serves health, and 404 for every path that no other function has."
+      routes      = ["GET /health", "GET /health/{proxy+}", "$default"]
+      access      = { database = "app", guards = "read" }
+    }
+
+    # --- Gateway
+    authorizer = {
+      description = "Tells the REST API and the WebSocket API who the caller is."
+      timeout     = 9 # API Gateway gives an authorizer 10 seconds
+      access      = { guards = "readwrite", signing_secret = "read" }
+    }
+    ws_connect = {
+      description     = "Remembers a WebSocket connection."
+      websocket_route = "$connect"
+      access          = { connections = "readwrite" }
+    }
+    ws_message = {
+      description     = "Takes every frame that a client sends."
+      memory          = 1024
+      websocket_route = "$default"
+      access = {
+        chat_state_machine = "start"
+        connections        = "readwrite"
+        conversations      = "readwrite"
+        database           = "app"
+        guards             = "readwrite"
+        turn_watch         = "write"
+        turns              = "readwrite"
+        usage              = "readwrite"
+        websocket          = "post"
+      }
+    }
+    ws_disconnect = {
+      description     = "Forgets a WebSocket connection."
+      websocket_route = "$disconnect"
+      access          = { connections = "readwrite" }
+    }
+
+    # --- Chat states
+    chat_stream = {
+      description = "Streams one round of an answer from the model to its followers."
+      memory      = 1024
+      timeout     = 900
+      access = {
+        bedrock       = "invoke"
+        connections   = "readwrite"
+        conversations = "readwrite"
+        turns         = "readwrite"
+        usage         = "readwrite"
+        websocket     = "post"
+      }
+    }
+    chat_end = {
+      description = "Ends a turn: after its machine, for a failed execution, for an expired lease."
+      timeout     = 60
+      access = {
+        connections   = "readwrite"
+        conversations = "readwrite"
+        turn_watch    = "readwrite"
+        turns         = "readwrite"
+        usage         = "readwrite"
+        websocket     = "post"
+      }
+    }
+
+    # --- Operations
+    migrate = {
+      description = "Brings the database's schema and logins up to date."
+      timeout     = 900
+      access      = { database = "migrator" }
+    }
+  }
+
+  validation {
+    condition     = alltrue([for key in keys(var.functions) : can(regex("^[a-z][a-z0-9]*(_[a-z0-9]+)*$", key))])
+    error_message = "A function's key is its folder's name: lower-case words with underscores."
+  }
+
+  validation {
+    condition     = alltrue([for function in values(var.functions) : function.memory >= 128 && function.memory <= 10240])
+    error_message = "A function has 128 to 10240 MiB."
+  }
+
+  validation {
+    condition = alltrue([
+      for function in values(var.functions) :
+      function.timeout <= (length(function.routes) > 0 || function.websocket_route != null ? 29 : 900)
+    ])
+    error_message = "Lambda gives a function 900 seconds, API Gateway one behind a route 29."
+  }
+
+  validation {
+    condition     = length(flatten([for function in values(var.functions) : function.routes])) == length(distinct(flatten([for function in values(var.functions) : function.routes])))
+    error_message = "A route of the REST API belongs to one function."
+  }
+
+  validation {
+    condition = alltrue([
+      for route in flatten([for function in values(var.functions) : tolist(function.routes)]) :
+      can(regex("^(\\$default|(ANY|GET|POST|PUT|PATCH|DELETE) /\\S*)$", route))
+    ])
+    error_message = "A route is a method and a path, or $default."
+  }
+}
+
+locals {
+  runtime = "python3.12"
+
+  layers = toset(["dependencies", "shared"])
+
+  function_names = { for key in keys(var.functions) : key => "${local.name}-${replace(key, "_", "-")}" }
+
+  build_directory = "${var.build_directory}/${var.lambda_architecture}"
+
+  # The variables of layers/shared/python/chatbot/settings.py: the same for every function. What a
+  # function may reach of it is its role's affair.
+  environment = merge(
+    {
+      ENVIRONMENT                 = var.environment
+      VERSION                     = var.release
+      DEBUG                       = tostring(var.debug)
+      ACCESS_TOKEN_SECONDS        = tostring(var.access_token_seconds)
+      REFRESH_TOKEN_SECONDS       = tostring(var.refresh_token_seconds)
+      REFRESH_FAMILY_SECONDS      = tostring(var.refresh_family_seconds)
+      REGISTRATION_ENABLED        = tostring(var.registration_enabled)
+      EMAIL_VERIFICATION_REQUIRED = tostring(var.email_verification_required)
+      ADDRESS_REQUESTS_PER_MINUTE = tostring(var.address_requests_per_minute)
+      USER_REQUESTS_PER_MINUTE    = tostring(var.user_requests_per_minute)
+      SIGN_IN_ATTEMPTS_PER_MINUTE = tostring(var.sign_in_attempts_per_minute)
+      CHATS_PER_MINUTE            = tostring(var.chats_per_minute)
+      MAX_CONCURRENT_TURNS        = tostring(var.max_concurrent_turns)
+      MONTHLY_TOKENS              = tostring(var.monthly_tokens)
+      BEDROCK_MODEL_ID            = var.bedrock_model_id
+      BEDROCK_MODEL_IDS           = join(",", var.bedrock_model_ids)
+      DATABASE_CLUSTER_ARN        = local.database_cluster_arn
+      DATABASE_NAME               = local.database_name
+      DATABASE_WAIT_SECONDS       = tostring(var.database_wait_seconds)
+      SIGNING_SECRET_ARN          = aws_secretsmanager_secret.signing.arn
+      CONVERSATIONS_TABLE         = local.table_names.conversations
+      TURNS_TABLE                 = local.table_names.turns
+      CONNECTIONS_TABLE           = local.table_names.connections
+      GUARDS_TABLE                = local.table_names.guards
+      USAGE_TABLE                 = local.table_names.usage
+      TURN_WATCH_QUEUE_URL        = aws_sqs_queue.turn_watch.url
+      CHAT_STATE_MACHINE_ARN      = local.chat_state_machine_arn
+      WEBSOCKET_CALLBACK_URL      = local.websocket_callback_url
+      WEBSOCKET_ALLOWED_ORIGINS   = join(",", var.websocket_allowed_origins)
+    },
+    local.is_local ? { AWS_ENDPOINT_URL_BEDROCK_RUNTIME = var.bedrock_endpoint } : {},
+  )
+
+  # Functions without the database get the application's login too: settings ask for a name, and
+  # the role, not the variable, gives access.
+  function_environments = {
+    for key, function in var.functions : key => merge(
+      local.environment,
+      { DATABASE_SECRET_ARN = aws_secretsmanager_secret.database[lookup(function.access, "database", "app")].arn },
+      lookup(function.access, "database", "") != "migrator" ? {} : {
+        DATABASE_MASTER_SECRET_ARN   = module.database.master_secret_arn
+        DATABASE_MIGRATOR_SECRET_ARN = aws_secretsmanager_secret.database["migrator"].arn
+        DATABASE_APP_SECRET_ARN      = aws_secretsmanager_secret.database["app"].arn
+        DATABASE_WORKER_SECRET_ARN   = aws_secretsmanager_secret.database["worker"].arn
+      },
+      function.environment,
+    )
+  }
+}
+
+resource "aws_s3_object" "layer" {
+  for_each = local.layers
+
+  bucket      = module.artifact_bucket.name
+  key         = "layers/${each.key}.zip"
+  source      = "${local.build_directory}/layers/${each.key}.zip"
+  source_hash = filemd5("${local.build_directory}/layers/${each.key}.zip")
+}
+
+resource "aws_lambda_layer_version" "this" {
+  for_each = local.layers
+
+  layer_name               = "${local.name}-${each.key}"
+  description              = { dependencies = "Third-party packages", shared = "Our own code that several functions need" }[each.key]
+  s3_bucket                = aws_s3_object.layer[each.key].bucket
+  s3_key                   = aws_s3_object.layer[each.key].key
+  s3_object_version        = aws_s3_object.layer[each.key].version_id
+  source_code_hash         = filebase64sha256("${local.build_directory}/layers/${each.key}.zip")
+  compatible_runtimes      = [local.runtime]
+  compatible_architectures = [var.lambda_architecture]
+}
+
+module "function" {
+  source   = "./modules/function"
+  for_each = var.functions
+
+  name            = local.function_names[each.key]
+  description     = each.value.description
+  handler         = "functions.${each.key}.handler.handler"
+  runtime         = local.runtime
+  architecture    = var.lambda_architecture
+  memory          = each.value.memory
+  timeout         = each.value.timeout
+  concurrency     = each.value.concurrency
+  environment     = local.function_environments[each.key]
+  statements      = local.function_statements[each.key]
+  layers          = [for layer in ["dependencies", "shared"] : aws_lambda_layer_version.this[layer].arn]
+  archive         = "${local.build_directory}/functions/${each.key}.zip"
+  artifact_bucket = module.artifact_bucket.name
+  artifact_key    = "functions/${each.key}.zip"
+
+  dead_letter_queue_arn = aws_sqs_queue.dead_letter.arn
+  kms_key_arn           = module.key["data"].arn
+  log_kms_key_arn       = module.key["logs"].arn
+  log_retention_days    = var.log_retention_days
+}

@@ -1,0 +1,41 @@
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+locals {
+  is_local   = var.gateway_endpoint != null
+  name       = "chatbot-${var.environment}"
+  account_id = data.aws_caller_identity.current.account_id
+  partition  = data.aws_partition.current.partition
+
+  # ARNs made from names, where the resource itself would close a circle: functions are told about
+  # the machine and the queue that call functions.
+  arn_prefixes = {
+    for service in ["events", "kms", "lambda", "logs", "rds", "sns", "sqs", "states"] :
+    service => "arn:${local.partition}:${service}:${var.aws_region}:${local.account_id}"
+  }
+
+  chat_state_machine_name = "${local.name}-chat"
+  chat_state_machine_arn  = "${local.arn_prefixes.states}:stateMachine:${local.chat_state_machine_name}"
+  database_cluster_name   = local.name
+  database_cluster_arn    = "${local.arn_prefixes.rds}:cluster:${local.database_cluster_name}"
+  database_name           = "chatbot"
+  failed_chat_rule_name   = "${local.name}-chat-failed"
+  failed_chat_rule_arn    = "${local.arn_prefixes.events}:rule/${local.failed_chat_rule_name}"
+
+  websocket_stage = "ws"
+
+  # AWS serves an API under a host of its own, the local stack under a path. A WebSocket client and
+  # a function that posts to it share all but the scheme.
+  api_url = (
+    local.is_local
+    ? "${coalesce(var.gateway_endpoint, "-")}/_aws/execute-api/${module.http_api.id}/$default"
+    : module.http_api.endpoint
+  )
+  websocket_callback_url = (
+    local.is_local
+    ? "${coalesce(var.gateway_endpoint, "-")}/_aws/execute-api/${module.websocket_api.id}/${local.websocket_stage}"
+    : "https://${module.websocket_api.id}.execute-api.${var.aws_region}.amazonaws.com/${local.websocket_stage}"
+  )
+  websocket_url = replace(local.websocket_callback_url, "/^http/", "ws")
+}

@@ -1,0 +1,86 @@
+variable "name" {
+  description = "Name of the cluster and of what belongs to it."
+  type        = string
+}
+
+variable "partition" {
+  description = "AWS partition."
+  type        = string
+  default     = "aws"
+}
+
+variable "database_name" {
+  description = "Name of the database in the cluster."
+  type        = string
+}
+
+variable "engine_version" {
+  description = "Version of Aurora PostgreSQL."
+  type        = string
+}
+
+variable "min_capacity" {
+  description = "Least capacity, in Aurora capacity units. 0: the cluster may sleep."
+  type        = number
+}
+
+variable "max_capacity" {
+  description = "Greatest capacity, in Aurora capacity units."
+  type        = number
+}
+
+variable "seconds_until_auto_pause" {
+  description = "Seconds without a connection until the cluster sleeps. Null where it may not."
+  type        = number
+  default     = null
+}
+
+variable "instances" {
+  description = "Names of the instances."
+  type        = set(string)
+}
+
+variable "backup_retention_days" {
+  description = "Days of continuous backup."
+  type        = number
+
+  validation {
+    condition     = var.backup_retention_days >= 1 && var.backup_retention_days <= 35
+    error_message = "RDS keeps 1 to 35 days."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Whether the cluster cannot be deleted, and leaves a snapshot where it is all the same."
+  type        = bool
+}
+
+variable "keep_logs" {
+  description = "Whether flow logs and PostgreSQL's log are kept."
+  type        = bool
+}
+
+variable "vpc_cidr" {
+  description = "Addresses of the network."
+  type        = string
+}
+
+variable "kms_key_arn" {
+  description = "Key of the data."
+  type        = string
+}
+
+variable "secret_kms_key_arn" {
+  description = "Key of the master password."
+  type        = string
+}
+
+variable "log_kms_key_arn" {
+  description = "Key of the logs."
+  type        = string
+}
+
+variable "log_retention_days" {
+  description = "Days that logs are kept."
+  type        = number
+}

@@ -1,0 +1,29 @@
+output "name" {
+  description = "Name of the function."
+  value       = aws_lambda_function.this.function_name
+}
+
+output "alias_arn" {
+  description = "ARN to call the function by."
+  value       = aws_lambda_alias.live.arn
+}
+
+output "alias_name" {
+  description = "Alias to give permissions on."
+  value       = aws_lambda_alias.live.name
+}
+
+output "alias_invoke_arn" {
+  description = "URI by which API Gateway calls the function."
+  value       = aws_lambda_alias.live.invoke_arn
+}
+
+output "log_group_name" {
+  description = "Log group of the function."
+  value       = aws_cloudwatch_log_group.this.name
+}
+
+output "policy" {
+  description = "The role's policy document, in JSON."
+  value       = local.policy
+}

@@ -1,0 +1,14 @@
+output "id" {
+  description = "Id of the API."
+  value       = aws_apigatewayv2_api.this.id
+}
+
+output "endpoint" {
+  description = "Address of the API on AWS, without a trailing slash."
+  value       = aws_apigatewayv2_api.this.api_endpoint
+}
+
+output "stage_arn" {
+  description = "ARN of the stage."
+  value       = aws_apigatewayv2_stage.this.arn
+}

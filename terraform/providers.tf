@@ -1,0 +1,16 @@
+# Credentials and, for the local stack, AWS_ENDPOINT_URL come from the caller's environment.
+provider "aws" {
+  region = var.aws_region
+
+  # A local gateway answers on one host name and knows neither credentials nor instance metadata.
+  s3_use_path_style           = local.is_local
+  skip_credentials_validation = local.is_local
+  skip_metadata_api_check     = local.is_local
+
+  default_tags {
+    tags = {
+      application = "chatbot"
+      environment = var.environment
+    }
+  }
+}

@@ -1,0 +1,43 @@
+# The key that signs access tokens. Terraform makes the first one and never sees it again: neither
+# plan nor state holds it. The rotation replaces it.
+ephemeral "aws_secretsmanager_random_password" "signing" {
+  password_length     = 64
+  exclude_punctuation = true
+}
+
+resource "aws_secretsmanager_secret" "signing" {
+  name                    = "${local.name}-signing"
+  description             = "Keys that sign access tokens: {\"current\": id, \"keys\": {id: key}}"
+  kms_key_id              = module.key["secrets"].arn
+  recovery_window_in_days = local.secret_recovery_days
+}
+
+resource "aws_secretsmanager_secret_version" "signing" {
+  secret_id = aws_secretsmanager_secret.signing.id
+  secret_string_wo = jsonencode({
+    current = "1"
+    keys    = { "1" = ephemeral.aws_secretsmanager_random_password.signing.random_password }
+  })
+  # A higher number writes a new secret and so ends every session: the rotation is for that.
+  secret_string_wo_version = 1
+}
+
+locals {
+  secret_recovery_days = var.deletion_protection ? 30 : 0
+
+  database_logins = {
+    migrator = "owns the tables"
+    app      = "of the requests: goes through app.* functions"
+    worker   = "of the pipelines: goes through app.system, one tenant at a time"
+  }
+}
+
+# Empty until `migrate` has made the logins and written their passwords.
+resource "aws_secretsmanager_secret" "database" {
+  for_each = local.database_logins
+
+  name                    = "${local.name}-database-${each.key}"
+  description             = "Database login that ${each.value}"
+  kms_key_id              = module.key["secrets"].arn
+  recovery_window_in_days = local.secret_recovery_days
+}

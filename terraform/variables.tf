@@ -1,0 +1,301 @@
+variable "environment" {
+  description = "Environment that everything is named after: `chatbot-<environment>-...`."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{1,9}$", var.environment))
+    error_message = "An environment is 2 to 10 lower-case letters and digits, starting with a letter."
+  }
+}
+
+variable "aws_region" {
+  description = "Region that everything is made in."
+  type        = string
+  default     = "us-east-1"
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.aws_region))
+    error_message = "A region looks like us-east-1."
+  }
+}
+
+variable "release" {
+  description = "Version of the product that `/health` tells, such as a tag or a commit."
+  type        = string
+  default     = "0.1.0"
+}
+
+variable "debug" {
+  description = "Whether functions log at debug level. Never prompts, messages or tokens."
+  type        = bool
+  default     = false
+}
+
+# --- Build ---------------------------------------------------------------------------------------
+
+variable "build_directory" {
+  description = "Folder that `python -m layers.build` wrote, one subfolder an architecture."
+  type        = string
+  default     = "../.build"
+}
+
+variable "lambda_architecture" {
+  description = "Architecture of the functions: `arm64` on AWS, the host's on the local stack."
+  type        = string
+  default     = "arm64"
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.lambda_architecture)
+    error_message = "The architecture is arm64 or x86_64."
+  }
+}
+
+# --- The local stack -----------------------------------------------------------------------------
+
+variable "gateway_endpoint" {
+  description = "Address of the local stack that stands in for AWS, without a trailing slash. Null on AWS."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.gateway_endpoint == null || can(regex("^http://[^/]+$", var.gateway_endpoint))
+    error_message = "The gateway is http://host:port without a trailing slash, or null."
+  }
+}
+
+variable "bedrock_endpoint" {
+  description = "Address of the stand-in for the Bedrock runtime. Null on AWS."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = (var.bedrock_endpoint == null) == (var.gateway_endpoint == null)
+    error_message = "The local stack needs both endpoints, AWS neither."
+  }
+}
+
+# --- Clients -------------------------------------------------------------------------------------
+
+variable "cors_allowed_origins" {
+  description = "Origins whose pages may call the REST API, such as `https://chat.example.com`."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for origin in var.cors_allowed_origins : can(regex("^(\\*|https?://[^/]+)$", origin))])
+    error_message = "An origin is scheme and host without a path, or `*`."
+  }
+}
+
+variable "websocket_allowed_origins" {
+  description = "Origins whose pages may open the WebSocket. Empty: any. Clients that send no Origin always may."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for origin in var.websocket_allowed_origins : can(regex("^https?://[^/,]+$", origin))])
+    error_message = "An origin is scheme and host without a path."
+  }
+}
+
+variable "throttle" {
+  description = "Requests a second and burst that either API takes before API Gateway itself answers 429."
+  type = object({
+    rate_limit  = number
+    burst_limit = number
+  })
+  default = { rate_limit = 1000, burst_limit = 2000 }
+
+  validation {
+    condition     = var.throttle.rate_limit > 0 && var.throttle.burst_limit >= var.throttle.rate_limit
+    error_message = "The burst is at least the rate, and the rate above zero."
+  }
+}
+
+# --- Settings of the functions -------------------------------------------------------------------
+
+variable "bedrock_model_id" {
+  description = "Model of a chatbot that names none: a foundation model or a cross-region inference profile."
+  type        = string
+}
+
+variable "bedrock_model_ids" {
+  description = "Models that chatbots may use."
+  type        = list(string)
+
+  validation {
+    condition     = contains(var.bedrock_model_ids, var.bedrock_model_id)
+    error_message = "The default model is one of the allowed models."
+  }
+}
+
+variable "registration_enabled" {
+  description = "Whether anybody may register."
+  type        = bool
+  default     = false
+}
+
+variable "email_verification_required" {
+  description = "Whether an address has to be verified before its user may log in."
+  type        = bool
+  default     = true
+}
+
+variable "access_token_seconds" {
+  description = "Life of an access token, in seconds."
+  type        = number
+  default     = 900
+
+  validation {
+    condition     = var.access_token_seconds >= 60 && var.access_token_seconds <= 3600
+    error_message = "An access token lives from a minute to an hour."
+  }
+}
+
+variable "refresh_token_seconds" {
+  description = "Life of an unused refresh token, in seconds."
+  type        = number
+  default     = 1209600
+
+  validation {
+    condition     = var.refresh_token_seconds > var.access_token_seconds
+    error_message = "A refresh token outlives an access token."
+  }
+}
+
+variable "refresh_family_seconds" {
+  description = "Absolute end of a session, however often it is refreshed, in seconds."
+  type        = number
+  default     = 7776000
+
+  validation {
+    condition     = var.refresh_family_seconds >= var.refresh_token_seconds
+    error_message = "A family of refresh tokens lives at least as long as one of them."
+  }
+}
+
+variable "address_requests_per_minute" {
+  description = "Requests a minute of one client address that is not signed in."
+  type        = number
+  default     = 60
+}
+
+variable "user_requests_per_minute" {
+  description = "Requests a minute of one user."
+  type        = number
+  default     = 600
+}
+
+variable "sign_in_attempts_per_minute" {
+  description = "Attempts a minute to sign in to one account."
+  type        = number
+  default     = 10
+}
+
+variable "chats_per_minute" {
+  description = "Chat messages a minute of one user."
+  type        = number
+  default     = 30
+}
+
+variable "max_concurrent_turns" {
+  description = "Answers of one workspace that may be under way at once, where its quota says nothing."
+  type        = number
+  default     = 50
+}
+
+variable "monthly_tokens" {
+  description = "Tokens a month of one workspace, where its quota says nothing."
+  type        = number
+  default     = 50000000
+}
+
+# --- Data ----------------------------------------------------------------------------------------
+
+variable "deletion_protection" {
+  description = "Whether data outlives a destroy: protected tables and cluster, final snapshot, secrets kept for a month."
+  type        = bool
+  default     = true
+}
+
+variable "noncurrent_version_days" {
+  description = "Days until a replaced version of a stored object expires. Null keeps all versions."
+  type        = number
+  default     = 90
+}
+
+variable "log_retention_days" {
+  description = "Days that logs are kept."
+  type        = number
+  default     = 365
+
+  validation {
+    condition     = contains([7, 14, 30, 90, 180, 365, 400, 731], var.log_retention_days)
+    error_message = "CloudWatch Logs keeps logs for 7, 14, 30, 90, 180, 365, 400 or 731 days."
+  }
+}
+
+variable "network_logs" {
+  description = "Whether the network's flow logs and the cluster's own logs are kept."
+  type        = bool
+  default     = true
+}
+
+variable "vpc_cidr" {
+  description = "Addresses of the network that holds only the cluster."
+  type        = string
+  default     = "10.20.0.0/24"
+
+  validation {
+    condition     = can(cidrnetmask(var.vpc_cidr))
+    error_message = "The network's addresses are an IPv4 range such as 10.20.0.0/24."
+  }
+}
+
+variable "database" {
+  description = <<-EOT
+    The Aurora cluster. Capacities are in Aurora capacity units (2 GiB each); a minimum of 0 lets
+    an idle cluster sleep after `seconds_until_auto_pause`. `instances` names its instances: the
+    first is the writer.
+  EOT
+  type = object({
+    engine_version           = optional(string, "16.8")
+    min_capacity             = number
+    max_capacity             = number
+    seconds_until_auto_pause = optional(number)
+    instances                = optional(set(string), ["a"])
+    backup_retention_days    = optional(number, 7)
+  })
+
+  validation {
+    condition     = startswith(var.database.engine_version, "16.")
+    error_message = "The migrations are written for PostgreSQL 16."
+  }
+
+  validation {
+    condition     = var.database.max_capacity >= max(1, var.database.min_capacity)
+    error_message = "The maximum capacity is at least 1 and the minimum."
+  }
+
+  validation {
+    condition     = (var.database.seconds_until_auto_pause != null) == (var.database.min_capacity == 0)
+    error_message = "A cluster that may go down to no capacity says after how many seconds; no other does."
+  }
+}
+
+variable "database_wait_seconds" {
+  description = "Seconds that a request waits for a sleeping cluster before it answers 503."
+  type        = number
+  default     = 25
+
+  validation {
+    condition     = var.database_wait_seconds >= 1 && var.database_wait_seconds <= 27
+    error_message = "API Gateway gives up after 29 seconds."
+  }
+}
+
+variable "alarm_email" {
+  description = "Address that alarms go to. Null: none."
+  type        = string
+  default     = null
+}
