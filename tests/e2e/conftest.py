@@ -34,9 +34,8 @@ def _session(gateway_url: str) -> boto3.Session:
     return session
 
 
-@pytest.fixture(scope="session")
-def stack() -> Stack:
-    """The stack's outputs; the stack must be up."""
+def read_outputs() -> dict[str, Any]:
+    """The outputs of the stack that `STACK` names; it must be up."""
     printed = subprocess.run(
         ["make", "-s", "outputs", f"STACK={os.environ.get('STACK', 'test')}"],
         cwd=ROOT,
@@ -44,7 +43,13 @@ def stack() -> Stack:
         check=True,
         text=True,
     ).stdout
-    return Stack(json.loads(printed))
+    outputs: dict[str, Any] = json.loads(printed)
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    return Stack(read_outputs())
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from functions.ws_message import handler
 
 from chatbot import aws
+from functions.ws_message import handler
 from tests.e2e.client import Tenant, Turn
 from tests.e2e.conftest import Stack
 
