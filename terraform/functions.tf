@@ -67,7 +67,7 @@ variable "functions" {
     authorizer = {
       description = "Tells the REST API and the WebSocket API who the caller is."
       timeout     = 9 # API Gateway gives an authorizer 10 seconds
-      access      = { guards = "readwrite", signing_secret = "read" }
+      access      = { database = "app", guards = "readwrite", signing_secret = "read" }
     }
     ws_connect = {
       description     = "Remembers a WebSocket connection."

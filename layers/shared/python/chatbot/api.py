@@ -14,8 +14,10 @@ A resource's handler declares routes and is called with what a request has prove
 An endpoint asks for what it needs by the name of a parameter: `request`, `body` (annotated with a
 `Body` model), `page` (a `Page`), its path's ids (UUIDs in lower case; `workspace_id` need not be
 asked for) and, as `bool` with a default, flags of the query string. It returns a JSON object, a
-`page.answer(rows)`, or None for an empty answer. Routes, models and docstrings are all that the
-OpenAPI document is generated from, at build time; at run time Powertools only routes.
+`page.answer(...)`, None for an empty answer, or an object with a status of its own.
+
+Routes, models and docstrings are all that the OpenAPI document is generated from, at build time; at
+run time Powertools only routes.
 """
 
 import base64
@@ -27,7 +29,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -44,16 +46,17 @@ from chatbot.errors import (
 )
 from chatbot.paging import Page
 from chatbot.principal import Principal
+from chatbot.rate_limit import Window
 from chatbot.settings import settings
 
 MAX_BODY_BYTES = 256 * 1024
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}", re.ASCII)
-_STRONG_ETAG = re.compile(r'"([0-9]{1,9})"', re.ASCII)
-_NEVER = -1  # a version that no row has
+_STRONG_ETAG = re.compile(r'(?<!W/)"([0-9]{1,18})"', re.ASCII)
 
-type Endpoint = Callable[..., Mapping[str, Any] | None]
+type Answer = Mapping[str, Any] | tuple[Mapping[str, Any], int] | None
+type Endpoint = Callable[..., Answer]
 
 
 class Access(Enum):
@@ -104,6 +107,7 @@ class Request:
         path_ids: Mapping[str, str],
         principal: Principal | None,
         body: Any,
+        answer_headers: dict[str, str],
     ) -> None:
         self.route = route
         self.headers: Mapping[str, str] = event.get("headers") or {}
@@ -114,6 +118,7 @@ class Request:
         self.workspace_id = path_ids.get("workspace_id")
         self._principal = principal
         self._body = body
+        self._answer_headers = answer_headers
 
     @property
     def principal(self) -> Principal:
@@ -123,16 +128,15 @@ class Request:
         return self._principal
 
     @property
-    def if_match(self) -> int | None:
-        """The version that `If-Match` names; -1 (no row's) for a weak or foreign tag."""
-        tag = self.headers.get("if-match")
-        if tag is None or tag.strip() == "*" or self.route.method not in ("PATCH", "DELETE"):
+    def if_match(self) -> list[str] | None:
+        """The versions that `If-Match` names; none of weak or foreign tags, which match no row."""
+        tags = self.headers.get("if-match")
+        if tags is None or tags.strip() == "*" or self.route.method not in ("PATCH", "DELETE"):
             return None
-        match = _STRONG_ETAG.fullmatch(tag.strip())
-        return int(match[1]) if match else _NEVER
+        return _STRONG_ETAG.findall(tags)
 
     @property
-    def idempotency(self) -> dict[str, str] | None:
+    def idempotency(self) -> database.Idempotency | None:
         """`{key, route, body_hash}` where the route creates and the client sent a key."""
         key = self.headers.get("idempotency-key")
         if key is None or not self.route.idempotent:
@@ -146,11 +150,29 @@ class Request:
             "body_hash": hashlib.sha256(canonical).hexdigest(),
         }
 
-    def query(self, statement: str, params: Mapping[str, Any] | None = None) -> Any:
+    def count(self, subject: str, limit: int) -> Window:
+        """Count the request against a limit of its own, which the answer's headers then tell.
+
+        Raises `TooManyRequests`.
+        """
+        window = rate_limit.count(subject, limit)
+        self._answer_headers.update(window.headers)
+        return window
+
+    def query(
+        self,
+        statement: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        permission: str | None = None,
+        administrator: Literal["allowed", "required"] | None = None,
+    ) -> Any:
         """Run the route's one statement in the path's workspace, under the route's permission.
 
-        The statement sees `params` as `$1` (jsonb) and returns one jsonb value. Raises `NotFound`
-        where it returns none, and whatever `database.query` does.
+        The statement sees `params` as `$1` (jsonb) and returns one jsonb value. `permission` is for
+        routes whose own is only a member's; `administrator` says whether platform administrators
+        may pass as members, or must be the caller. Raises `NotFound` where the statement returns
+        nothing, and whatever `database.query` does.
         """
         access = self.route.access
         found = database.query(
@@ -158,13 +180,28 @@ class Request:
             statement,
             params,
             workspace_id=self.workspace_id,
-            permission=access if isinstance(access, str) else None,
+            permission=access if isinstance(access, str) else permission,
             if_match=self.if_match,
             idempotency=self.idempotency,
+            administrator=administrator,
         )
         if found is None:
             raise NotFound
         return found
+
+    def call(self, function: str, params: Mapping[str, Any] | None = None) -> Any:
+        """Call a function of `app` for the caller's account. Raises whatever `database.call` does.
+
+        The function gets `params` with the caller and the request's conditions.
+        """
+        given = {
+            **(params or {}),
+            "user_id": self.principal.user_id,
+            "token_version": self.principal.token_version,
+            "if_match": self.if_match,
+            "idempotency": self.idempotency,
+        }
+        return database.call(function, {k: v for k, v in given.items() if v is not None})
 
 
 class Api:
@@ -238,12 +275,12 @@ class Api:
         event: Mapping[str, Any] = self.resolver.current_event.raw_event
         principal = None if route.access is Access.OPEN else Principal.from_event(event)
         if route.limited:
-            self.limit(event, principal)
+            self._limit(event, principal)
         path_ids = {name: _path_id(value) for name, value in raw_ids.items()}
         parameters = route.parameters
         model = parameters.get("body")
         body, parsed = _read_body(event, model) if model else (None, None)
-        request = Request(event, route, path_ids, principal, parsed)
+        request = Request(event, route, path_ids, principal, parsed, self._headers)
         arguments: dict[str, Any] = {}
         for name in parameters:
             match name:
@@ -260,7 +297,7 @@ class Api:
                     arguments[name] = _flag(name, request.query_string[name])
         return _respond(route.status, route.endpoint(**arguments))
 
-    def limit(self, event: Mapping[str, Any], principal: Principal | None) -> None:
+    def _limit(self, event: Mapping[str, Any], principal: Principal | None) -> None:
         """Count the request, of its user or else of its address."""
         if principal:
             subject = f"user#{principal.user_id}"
@@ -307,8 +344,10 @@ class Api:
         )
 
 
-def _respond(status: int, answer: Mapping[str, Any] | None) -> Response[str]:
+def _respond(status: int, answer: Answer) -> Response[str]:
     """Send a resource with its version as the ETag, a list without versions, None as nothing."""
+    if isinstance(answer, tuple):
+        answer, status = answer
     if answer is None:
         return Response(status_code=204, body="")
     fields = dict(answer)

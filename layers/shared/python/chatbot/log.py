@@ -13,6 +13,8 @@ class Code(StrEnum):
     """The codes of all log lines, for queries and alarms. Each is used in one place."""
 
     REQUEST_FAILED = "API001"  # an exception that is a bug of ours, answered with a 500
+    HANDSHAKE_REFUSED = "AUTH001"  # a WebSocket handshake; `reason` says why
+    STORE_NOT_READY = "HEALTH001"  # `store` did not answer the readiness check
 
 
 @cache

@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -58,15 +58,19 @@ class Page:
 
     @property
     def params(self) -> dict[str, Any]:
-        """For SQL: `limit` (one more row than the page has) and `after_at`, `after_id` or nulls."""
-        created_at, row_id = self.after or (None, None)
-        return {"limit": self.limit + 1, "after_at": created_at, "after_id": row_id}
+        """For SQL: `limit`, and `after: {created_at, id}` from the second page on."""
+        if self.after is None:
+            return {"limit": self.limit}
+        created_at, row_id = self.after
+        return {"limit": self.limit, "after": {"created_at": created_at, "id": row_id}}
 
-    def answer(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The list's answer, from up to `limit + 1` rows that have `id` and `created_at`."""
-        items = list(rows[: self.limit])
-        more = len(rows) > self.limit
-        return {"items": items, "next_cursor": self._encode(items[-1]) if more else None}
+    def answer(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """The list's answer, from `{"items": [...], "more": bool}` as `app.page` gives it.
+
+        Each item has `id` and `created_at`; `more` says that further ones follow the last.
+        """
+        items = found["items"]
+        return {"items": items, "next_cursor": self._encode(items[-1]) if found["more"] else None}
 
     def _encode(self, row: Mapping[str, Any]) -> str:
         values = [str(row["created_at"]), str(row["id"]), self.fingerprint]

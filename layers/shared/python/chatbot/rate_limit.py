@@ -12,8 +12,9 @@ WINDOW_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is left of a limit: `reset` is in seconds from now."""
+    """What is left of a limit: `reset` is in seconds from now, `guard` the counter's key."""
 
+    guard: str
     limit: int
     remaining: int
     reset: int
@@ -35,9 +36,10 @@ def count(subject: str, limit: int) -> Window:
     """
     now = int(time.time())
     start = now - now % WINDOW_SECONDS
+    guard = f"rate#{subject}#{start}"
     answer = client("dynamodb").update_item(
         TableName=settings().guards_table,
-        Key={"guard": {"S": f"rate#{subject}#{start}"}},
+        Key={"guard": {"S": guard}},
         UpdateExpression="SET expires_at = :expires ADD calls :one",
         ExpressionAttributeValues={
             ":expires": {"N": str(start + 2 * WINDOW_SECONDS)},
@@ -46,9 +48,19 @@ def count(subject: str, limit: int) -> Window:
         ReturnValues="UPDATED_NEW",
     )
     calls = int(answer["Attributes"]["calls"]["N"])
-    window = Window(limit, max(0, limit - calls), start + WINDOW_SECONDS - now)
+    window = Window(guard, limit, max(0, limit - calls), start + WINDOW_SECONDS - now)
     if calls > limit:
         spent = TooManyRequests("too many requests, try again later", retry_after=window.reset)
         spent.headers.update(window.headers)
         raise spent
     return window
+
+
+def refund(window: Window) -> None:
+    """Take back the one call that `count` returned this window for."""
+    client("dynamodb").update_item(
+        TableName=settings().guards_table,
+        Key={"guard": {"S": window.guard}},
+        UpdateExpression="ADD calls :minus_one",
+        ExpressionAttributeValues={":minus_one": {"N": "-1"}},
+    )

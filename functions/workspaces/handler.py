@@ -1,0 +1,95 @@
+"""Workspaces: the tenants. Whoever makes one becomes its owner."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from chatbot.api import Access, Api, Body, Request
+from chatbot.paging import Page
+from chatbot.settings import settings
+
+api = Api("workspaces")
+
+type Name = Annotated[str, Field(min_length=1, max_length=200)]
+type Slug = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
+class NewWorkspace(Body):
+    name: Name
+    slug: Slug | None = None
+
+
+class QuotaPatch(Body):
+    """A limit of null is taken away."""
+
+    monthly_tokens: Annotated[int, Field(ge=0, le=10**15)] | None = None
+    monthly_cost: Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")] | None = None
+    max_concurrent_turns: Annotated[int, Field(ge=1, le=10_000)] = 1
+
+
+class WorkspacePatch(Body):
+    name: Name = ""
+    slug: Slug = ""
+    quota: QuotaPatch = QuotaPatch()
+
+
+@api.get("/workspaces", Access.ACCOUNT)
+def index(request: Request, page: Page) -> dict[str, Any]:
+    """List the workspaces that the caller is a member of."""
+    return page.answer(request.call("app.list_workspaces", page.params))
+
+
+@api.post("/workspaces", Access.ACCOUNT, status=201, idempotent=True)
+def create(request: Request, body: NewWorkspace) -> Any:
+    """Make a workspace."""
+    quota = {
+        "monthly_tokens": settings().monthly_tokens,
+        "max_concurrent_turns": settings().max_concurrent_turns,
+    }
+    return request.call("app.create_workspace", {**body.changes(), "quota": quota})
+
+
+@api.get("/workspaces/<workspace_id>", Access.MEMBER)
+def read(request: Request) -> Any:
+    """Read a workspace, as a member or a platform administrator."""
+    return request.query(
+        """
+        SELECT app.json(own) || jsonb_build_object('permissions', app.permissions())
+        FROM app.workspaces AS own WHERE id = app.workspace_id()
+        """,
+        administrator="allowed",
+    )
+
+
+@api.patch("/workspaces/<workspace_id>", Access.MEMBER)
+def update(request: Request, body: WorkspacePatch) -> Any:
+    """Change the name or slug (`workspace:update`), or the quota (platform administrators)."""
+    changes = body.changes()
+    names = changes.keys() - {"quota"}
+    return request.query(
+        """
+        UPDATE app.workspaces AS own
+        SET name = coalesce($1 ->> 'name', name),
+            slug = coalesce($1 ->> 'slug', slug),
+            quota = jsonb_strip_nulls(quota || coalesce($1 -> 'quota', '{}'))
+        WHERE id = app.workspace_id()
+        RETURNING app.json(own) || jsonb_build_object('permissions', app.permissions())
+        """,
+        changes,
+        permission="workspace:update" if names or "quota" not in changes else None,
+        administrator="required" if "quota" in changes else None,
+    )
+
+
+@api.delete("/workspaces/<workspace_id>", "workspace:delete", status=202)
+def delete(request: Request) -> Any:
+    """Close a workspace at once: from now on it is not found."""
+    return request.query(
+        """
+        UPDATE app.workspaces AS own SET status = 'deleting' WHERE id = app.workspace_id()
+        RETURNING app.json(own) || jsonb_build_object('permissions', app.permissions())
+        """
+    )
+
+
+handler = api.handler
