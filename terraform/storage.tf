@@ -4,8 +4,7 @@ module "artifact_bucket" {
 
   name                    = "${local.name}-artifacts-${local.account_id}-${var.aws_region}"
   kms_key_arn             = module.key["data"].arn
-  access_log_bucket       = module.access_log_bucket.name
-  access_log_prefix       = "artifacts/"
+  access_log              = { bucket = module.access_log_bucket.name, prefix = "artifacts/" }
   noncurrent_version_days = var.noncurrent_version_days
   force_destroy           = !var.deletion_protection
 }

@@ -13,16 +13,13 @@ variable "kms_key_arn" {
   type        = string
 }
 
-variable "access_log_bucket" {
-  description = "Bucket that this one's access log goes to. Null: none."
-  type        = string
-  default     = null
-}
-
-variable "access_log_prefix" {
-  description = "Prefix of this bucket's access log."
-  type        = string
-  default     = null
+variable "access_log" {
+  description = "Bucket and prefix that this one's access log goes to. Null: none."
+  type = object({
+    bucket = string
+    prefix = string
+  })
+  default = null
 }
 
 variable "access_log_writer" {
