@@ -1,0 +1,128 @@
+"""Every unit test runs on the same settings, without sockets, on fakes of AWS's clients."""
+
+import json
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from pytest_socket import disable_socket
+
+from chatbot import aws, log
+from chatbot.settings import settings
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "ENVIRONMENT": "test",
+    "VERSION": "1.2.3",
+    "DEBUG": "false",
+    "ACCESS_TOKEN_SECONDS": "900",
+    "REFRESH_TOKEN_SECONDS": "86400",
+    "REFRESH_FAMILY_SECONDS": "2592000",
+    "REGISTRATION_ENABLED": "true",
+    "EMAIL_VERIFICATION_REQUIRED": "false",
+    "ADDRESS_REQUESTS_PER_MINUTE": "100",
+    "USER_REQUESTS_PER_MINUTE": "100",
+    "SIGN_IN_ATTEMPTS_PER_MINUTE": "5",
+    "CHATS_PER_MINUTE": "10",
+    "MAX_CONCURRENT_TURNS": "3",
+    "MONTHLY_TOKENS": "1000000",
+    "BEDROCK_MODEL_ID": "eu.anthropic.claude-sonnet-4-20250514-v1:0",
+    "BEDROCK_MODEL_IDS": "eu.anthropic.claude-sonnet-4-20250514-v1:0,amazon.nova-lite-v1:0",
+    "DATABASE_CLUSTER_ARN": "arn:aws:rds:eu-west-1:123456789012:cluster:test",
+    "DATABASE_NAME": "chatbot",
+    "DATABASE_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app",
+    "DATABASE_WAIT_SECONDS": "2",
+    "SIGNING_SECRET_ARN": "signing",
+    "CONVERSATIONS_TABLE": "conversations",
+    "TURNS_TABLE": "turns",
+    "CONNECTIONS_TABLE": "connections",
+    "GUARDS_TABLE": "guards",
+    "USAGE_TABLE": "usage",
+    "TURN_WATCH_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/turn-watch",
+    "CHAT_STATE_MACHINE_ARN": "arn:aws:states:eu-west-1:123456789012:stateMachine:chat",
+    "WEBSOCKET_CALLBACK_URL": "https://example.execute-api.eu-west-1.amazonaws.com/ws",
+    "WEBSOCKET_ALLOWED_ORIGINS": "",
+}
+SIGNING_SECRET = {"current": "2", "keys": {"1": "first-" * 8, "2": "second-" * 8}}
+
+
+def pytest_runtest_setup() -> None:
+    disable_socket(allow_unix_socket=True)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The settings above; a test changes one with `environment.setenv` and `fresh_settings`."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    fresh_settings()
+    yield monkeypatch
+    fresh_settings()
+
+
+def fresh_settings() -> None:
+    """Forget what was read from the environment and every client made with it."""
+    for cached in (settings, aws.client, aws.session, log.logger):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def cloud() -> Iterator[None]:
+    """DynamoDB with the table `guards`, and Secrets Manager with the signing secret."""
+    with mock_aws():
+        aws.client.cache_clear()
+        aws.session.cache_clear()
+        boto3.client("secretsmanager").create_secret(
+            Name="signing", SecretString=json.dumps(SIGNING_SECRET)
+        )
+        boto3.client("dynamodb").create_table(
+            TableName="guards",
+            KeySchema=[{"AttributeName": "guard", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "guard", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield
+
+
+class FakeDatabase:
+    """Stands in for `chatbot.database`: answers from a list, and remembers what was asked.
+
+    An answer that is an exception is raised.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[Any] = []
+        self.asked: list[dict[str, Any]] = []
+
+    def _answer(self, **asked: Any) -> Any:
+        self.asked.append(asked)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def query(self, caller: Any, statement: str, params: Any = None, **options: Any) -> Any:
+        return self._answer(caller=caller, statement=statement, params=params, **options)
+
+    def call(self, function: str, params: Any) -> Any:
+        return self._answer(function=function, params=params)
+
+    def execute(self, sql: str) -> Any:
+        return self._answer(sql=sql)
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> FakeDatabase:
+    """Put the fake in the place of the Data API's client, for every module that uses it."""
+    from chatbot import database as real
+
+    fake = FakeDatabase()
+    replace: ModuleType = real
+    for name in ("query", "call", "execute"):
+        monkeypatch.setattr(replace, name, getattr(fake, name))
+    return fake
