@@ -12,6 +12,7 @@ import bcrypt
 
 from chatbot import database, log
 from functions.migrate import logins, migrations
+from functions.migrate.migrations import Migration, MigrationError
 
 # One call runs a file and records it, in one transaction; the lock makes a second runner wait, and
 # then fail on the key. A file travels as a parameter, so the Data API does not parse it.
@@ -50,6 +51,19 @@ def _as_migrator(sql: str, params: Mapping[str, Any] | None = None) -> Any:
     return database.execute(sql, params, secret_arn=logins.secret_arn("migrator"))
 
 
+def _run(function: str, migration: Migration, sql: str) -> None:
+    params = {
+        "version": migration.version,
+        "name": migration.name,
+        "checksum": migration.checksum,
+        "sql": sql,
+    }
+    try:
+        _as_migrator(f"SELECT {function}(:params::jsonb)", {"params": params})
+    except database.StatementFailed as failure:
+        raise MigrationError(f"{migration}: {failure.message}") from None
+
+
 def _applied() -> dict[int, dict[str, str]]:
     rows = _as_migrator(
         "SELECT jsonb_agg(to_jsonb(m) ORDER BY version) FROM app.schema_migrations m"
@@ -61,8 +75,7 @@ def _up(event: Mapping[str, Any]) -> list[str]:
     left = migrations.pending(migrations.read(), _applied())
     chosen = [one for one in left if one.version <= event.get("to", one.version)]
     for one in chosen:
-        record = {"version": one.version, "name": one.name, "checksum": one.checksum, "sql": one.up}
-        _as_migrator("SELECT app.apply_migration(:params::jsonb)", {"params": record})
+        _run("app.apply_migration", one, one.up)
     return [str(one) for one in chosen]
 
 
@@ -70,11 +83,10 @@ def _down(event: Mapping[str, Any]) -> list[str]:
     applied = _applied()
     known = migrations.read()
     migrations.pending(known, applied)
-    last = sorted(applied, reverse=True)[: event.get("steps", 1)]
-    chosen = [known[version - 1] for version in last]
+    newest_first = [one for one in reversed(known) if one.version in applied]
+    chosen = newest_first[: event.get("steps", 1)]
     for one in chosen:
-        record = {"version": one.version, "sql": one.down}
-        _as_migrator("SELECT app.revert_migration(:params::jsonb)", {"params": record})
+        _run("app.revert_migration", one, one.down)
     return [str(one) for one in chosen]
 
 

@@ -48,9 +48,7 @@ def _provide_login(login: str) -> None:
         "SELECT to_jsonb(true) FROM pg_roles WHERE rolname = :role", {"role": role}
     )
     verb = "ALTER" if exists else "CREATE"
-    database.execute(
-        f"{verb} ROLE {role} LOGIN NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD '{verifier}'"
-    )
+    database.execute(f"{verb} ROLE {role} LOGIN PASSWORD '{verifier}'")
 
 
 def _password(login: str, role: str) -> str:

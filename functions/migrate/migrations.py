@@ -39,10 +39,10 @@ def read(folder: Path = FOLDER) -> list[Migration]:
             raise MigrationError(f"{path.name} is not named NNNN_name.up.sql or .down.sql")
         key = (int(match["version"]), match["name"])
         texts.setdefault(key, {})[match["way"]] = path.read_text(encoding="utf-8")
-    found = []
-    for number, ((version, name), ways) in enumerate(sorted(texts.items()), start=1):
-        if version != number:
-            raise MigrationError(f"{version:04}_{name} should have the number {number:04}")
+    found: list[Migration] = []
+    for (version, name), ways in sorted(texts.items()):
+        if found and found[-1].version == version:
+            raise MigrationError(f"{found[-1]} and {version:04}_{name} have the same number")
         if set(ways) != {"up", "down"}:
             raise MigrationError(f"{version:04}_{name} needs an .up.sql and a .down.sql")
         found.append(Migration(version, name, **ways))

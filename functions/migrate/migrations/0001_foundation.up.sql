@@ -46,8 +46,9 @@ END $$;
 
 -- The JSON form of a row, with what no client sees left out.
 CREATE FUNCTION app.json(p_row anyelement) RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN to_jsonb(p_row) - '{workspace_id,token_version,email_verified,token_hash}'::text[];
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT to_jsonb(p_row) - '{workspace_id,token_version,email_verified,token_hash}'::text[]
+$$;
 
 -- One page of a list. Pass one row more than the limit: `more` says that rows were left out. A page
 -- ends early where it would outgrow the Data API's 1 MiB of response.

@@ -59,6 +59,15 @@ _UNKNOWN = {
     "08006",
     "57014",  # cancelled by a time-out
 }
+_PROBLEMS: dict[str, type[Problem]] = {
+    "CB403": Forbidden,
+    "CB404": NotFound,
+    "CB409": Conflict,
+    "CB412": PreconditionFailed,
+    "CB422": ValidationFailed,
+    "23503": Conflict,  # still referred to, or what it refers to has gone
+    "23505": Conflict,  # not unique
+}
 _STATE = re.compile(r"SQLState: ([0-9A-Z]{5})\W*$")
 _MESSAGE = re.compile(r"^(?:ERROR: )?(.*?)(?:\n|; SQLState: |$)")
 
@@ -84,7 +93,15 @@ class Idempotency(TypedDict):
 
 
 class StatementFailed(Exception):
-    """A bug of ours: an error that no input should cause. The text is its code and nothing else."""
+    """An error of a statement. Its text is the SQLSTATE, or the Data API's error code.
+
+    Where it reaches a handler it is a bug of ours. `message` may hold values: it is for `migrate`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.message = message
 
 
 def query(
@@ -118,7 +135,7 @@ def query(
         options["if_match"] = list(if_match)
     if idempotency is not None:
         options["idempotency"] = idempotency
-    return execute(
+    return _run(
         "SELECT app.pieces(app.query(:user_id::uuid, :token_version::int, :workspace_id::uuid,"
         " :permission, :statement, :params::jsonb, :options::jsonb))",
         {
@@ -130,18 +147,20 @@ def query(
             "params": params or {},
             "options": options,
         },
-        repeatable=idempotency is not None or statement.lstrip().startswith("SELECT"),
+        idempotency is not None or statement.lstrip().startswith("SELECT"),
     )
 
 
-def call(function: str, params: Mapping[str, Any]) -> Any:
+def call(function: str, params: Mapping[str, Any], *, repeatable: bool = False) -> Any:
     """Call a function of the schema `app` that takes one jsonb and returns one, say "app.register".
 
-    The id of the request goes along. Returns the JSON value or None. Raises as `query` does.
+    The id of the request goes along. `repeatable` says that the function may run twice.
+    Returns the JSON value or None. Raises as `query` does.
     """
-    return execute(
+    return _run(
         f"SELECT app.pieces({function}(:params::jsonb))",
         {"params": {**params, "request_id": log.request_id()}},
+        repeatable,
     )
 
 
@@ -150,7 +169,7 @@ def system(workspace_id: str, statement: str, params: Mapping[str, Any] | None =
 
     Statement, answer and errors are those of `query`.
     """
-    return execute(
+    return _run(
         "SELECT app.pieces(app.system(:workspace_id::uuid, :statement, :params::jsonb,"
         " :request_id))",
         {
@@ -159,8 +178,15 @@ def system(workspace_id: str, statement: str, params: Mapping[str, Any] | None =
             "params": params or {},
             "request_id": log.request_id(),
         },
-        repeatable=statement.lstrip().startswith("SELECT"),
+        statement.lstrip().startswith("SELECT"),
     )
+
+
+def _run(sql: str, params: Mapping[str, Any], repeatable: bool) -> Any:
+    try:
+        return execute(sql, params, repeatable=repeatable)
+    except StatementFailed as failure:
+        raise _problem(failure) from None
 
 
 def execute(
@@ -175,6 +201,7 @@ def execute(
     Returns the JSON value that the rows' first column spells when joined, None without rows or with
     NULL. While the database wakes or is away, the statement is tried again until
     `database_wait_seconds` have passed; `repeatable` says that it may even run twice.
+    Raises `ServiceUnavailable`, `StatementFailed`.
     """
     request = {
         "resourceArn": settings().database_cluster_arn,
@@ -211,11 +238,11 @@ def _patiently(request: Mapping[str, Any], repeatable: bool) -> dict[str, Any]:
             if not repeatable:
                 raise _away() from error
         except ClientError as error:
-            code = _code(error)
-            if code in _UNKNOWN and not repeatable:
-                raise _away() from error
-            if code not in _NOT_RUN | _UNKNOWN:
-                raise _problem(code, error) from None
+            failure = _failure(error)
+            if failure.code not in _NOT_RUN | _UNKNOWN:
+                raise failure from None
+            if failure.code in _UNKNOWN and not repeatable:
+                raise _away() from None
         # Jitter, so that the callers of a waking database do not come back all at once.
         delay = pause * random.uniform(0.5, 1.5)  # noqa: S311
         if time.monotonic() + delay >= deadline:
@@ -228,32 +255,23 @@ def _away() -> ServiceUnavailable:
     return ServiceUnavailable("The database is not available yet.", retry_after=RETRY_AFTER)
 
 
-def _code(error: ClientError) -> str:
-    """The SQLSTATE of a database error, or the Data API's own error code."""
+def _failure(error: ClientError) -> StatementFailed:
     details = error.response["Error"]
-    state = _STATE.search(details.get("Message", ""))
-    return state[1] if state else details["Code"]
+    message = details.get("Message", "")
+    state = _STATE.search(message)
+    return StatementFailed(state[1] if state else details["Code"], message)
 
 
-def _problem(code: str, error: ClientError) -> Exception:
-    # Our own messages are for clients; PostgreSQL's tell of tables and values.
-    ours = _MESSAGE.match(error.response["Error"].get("Message", ""))
-    detail = ours[1] if ours and code.startswith("CB") else None
-    named: dict[str, type[Problem]] = {
-        "CB403": Forbidden,
-        "CB404": NotFound,
-        "CB409": Conflict,
-        "CB412": PreconditionFailed,
-        "CB422": ValidationFailed,
-        "23503": Conflict,  # still referenced, or what it refers to has gone
-        "23505": Conflict,  # not unique
-    }
+def _problem(failure: StatementFailed) -> Exception:
+    code = failure.code
     if code == "CB401":
         return Unauthorized()
-    if code in named:
-        return named[code](detail)
+    if code in _PROBLEMS:
+        # Our own messages are for clients; PostgreSQL's tell of tables and values.
+        ours = _MESSAGE.match(failure.message) if code.startswith("CB") else None
+        return _PROBLEMS[code](ours[1] if ours else None)
     # Data exceptions (NUL bytes, lone surrogates, out of range), check constraints, rows too large
     # for an index: input that validation let through.
     if code.startswith("22") or code in {"23514", "54000"}:
         return ValidationFailed("A value cannot be stored.")
-    return StatementFailed(code)
+    return failure
