@@ -17,6 +17,10 @@ ADDITIONS = (
     "event_bridge",
     "http_api",
     "websocket",
+    "drift_alarms",
+    "drift_authorizers",
+    "drift_objects",
+    "drift_state_machines",
 )
 
 # AWS closes a WebSocket with 1009 on a larger message.

@@ -88,7 +88,7 @@ def first_after(schedule: Schedule, after: float) -> float | None:
         except ValueError:
             raise InvalidExpression(f"Invalid Schedule Expression {expression}.") from None
         return moment if moment > after else None
-    interval = eventbridge._parse_rate_seconds(expression)
+    interval: int | None = eventbridge._parse_rate_seconds(expression)
     if interval:
         anchor = start or float(schedule.get("LastModificationDate", after))
         if after < anchor:
@@ -102,7 +102,7 @@ def first_after(schedule: Schedule, after: float) -> float | None:
         moment = wall.replace(tzinfo=zone)
         exists = moment.astimezone(UTC).astimezone(zone).replace(tzinfo=UTC) == wall
         if exists and moment.timestamp() > after:
-            return moment.timestamp()
+            return float(moment.timestamp())
     return None
 
 
