@@ -15,6 +15,17 @@ class Code(StrEnum):
     REQUEST_FAILED = "API001"  # an exception that is a bug of ours, answered with a 500
     HANDSHAKE_REFUSED = "AUTH001"  # a WebSocket handshake; `reason` says why
     STORE_NOT_READY = "HEALTH001"  # `store` did not answer the readiness check
+    FRAME_FAILED = "CHAT001"  # a WebSocket frame met a bug of ours, answered with `internal`
+    EXECUTION_NOT_STARTED = "CHAT002"  # the turn was ended as failed at once
+    FRAME_RETRIED = "CHAT003"  # a frame did not arrive while the answer is made; sent again soon
+    FRAME_UNDELIVERED = "CHAT004"  # a frame did not arrive after the end; sent again a few times
+    TURN_LOST = "CHAT005"  # a producer found another at work, or the turn ended
+    PROMPT_FAILED = "CHAT006"  # a chatbot's system prompt does not render
+    MODEL_BUSY = "CHAT007"  # the model could not begin; the machine tries again
+    MODEL_FAILED = "CHAT008"  # the model's stream ended with the error `reason`
+    EXECUTION_DIED = "CHAT009"  # an execution failed, timed out or was aborted
+    TURN_DIED = "CHAT010"  # a turn's lease ran out, and it was ended
+    WATCH_FAILED = "CHAT011"  # a message of the queue that looks after turns comes again
 
 
 @cache

@@ -1,0 +1,90 @@
+"""The state `EndTurn`, and what ends a turn whose machine cannot: stores how it came out.
+
+Called by the machine, by EventBridge for its executions that failed, timed out or were aborted, and
+by the queue that looks after every turn.
+"""
+
+import json
+from typing import Any
+
+from chatbot import closing, log, turns
+from chatbot.identifiers import now_ms
+from chatbot.replay import replay
+from chatbot.turns import Head, Outcome
+
+UNAVAILABLE = Outcome.failed(
+    "model_unavailable",
+    "The model is not available now.",
+    {"input_tokens": 0, "output_tokens": 0, "estimated": True},
+)
+LOOK_AGAIN_SECONDS = 2  # after the lease that is being watched
+MAX_DELAY_SECONDS = 900  # of SQS
+
+
+def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
+    """Answer the machine with {message_id, status}, SQS with {batchItemFailures}."""
+    if "Records" in event:
+        return _serve_queue(event["Records"])
+    if "detail" in event:
+        message_id = event["detail"]["name"]
+        turn = turns.head(message_id)
+        log.bind(turn.request_id if turn else event["id"], message_id=message_id)
+        log.logger().warning("an execution died", code=log.Code.EXECUTION_DIED)
+        return _answer(message_id, closing.end(message_id, closing.interrupted))
+    return _end(event)
+
+
+def _end(event: dict[str, Any]) -> dict[str, Any]:
+    """End a turn for its machine: {message_id, request_id, delivered} or {…, error}."""
+    log.bind(event["request_id"], message_id=event["message_id"])
+
+    def verdict(turn: Head) -> Outcome:
+        if turn.outcome is not None:
+            return Outcome(**turn.outcome)
+        if event.get("error") == "RetryLater" and not turn.cancel_requested:
+            return UNAVAILABLE
+        return closing.interrupted(turn)
+
+    delivered = {name: (mark, seq) for name, (mark, seq) in event.get("delivered", {}).items()}
+    return _answer(event["message_id"], closing.end(event["message_id"], verdict, delivered))
+
+
+def _answer(message_id: str, turn: Head | None) -> dict[str, Any]:
+    return {"message_id": message_id, "status": turn.result if turn else "deleted"}
+
+
+def _serve_queue(records: list[dict[str, Any]]) -> dict[str, Any]:
+    failures = []
+    for record in records:
+        body = json.loads(record["body"])
+        log.bind(record["messageId"])
+        try:
+            if "replay" in body:
+                _replay(**body["replay"])
+            else:
+                _watch(body["message_id"])
+        except Exception as error:  # noqa: BLE001  SQS brings this one again, the others are done
+            log.logger().error("not looked after", code=log.Code.WATCH_FAILED, exc_info=error)
+            failures.append({"itemIdentifier": record["messageId"]})
+    return {"batchItemFailures": failures}
+
+
+def _watch(message_id: str) -> None:
+    """End a turn that shows no sign of life, and look again later at one that does."""
+    turn = turns.head(message_id)
+    if turn is None:
+        return
+    if turn.is_running and not turn.is_dead:
+        left = (turn.lease_until - now_ms()) // 1000 + LOOK_AGAIN_SECONDS
+        turns.watch(message_id, min(left, MAX_DELAY_SECONDS))
+        return
+    if turn.is_running:
+        log.bind(turn.request_id, message_id=message_id)
+        log.logger().warning("a turn died", code=log.Code.TURN_DIED)
+    closing.end(message_id, closing.interrupted)
+
+
+def _replay(connection_id: str, message_id: str, after_seq: int) -> None:
+    turn = turns.head(message_id)
+    if turn is not None:
+        replay(connection_id, turn, after_seq)

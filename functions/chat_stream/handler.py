@@ -1,0 +1,95 @@
+"""The state `StreamAnswer`: asks the model, and stores and sends its answer as it comes."""
+
+import time
+from typing import Any
+from uuid import uuid4
+
+from chatbot import log, turns
+from chatbot.errors import BadInput, RetryLater
+from chatbot.turns import Head, Lost, Outcome
+from functions.chat_stream import request
+from functions.chat_stream.answer import Answer
+
+POLL_SECONDS = 0.5
+DELIVERY_SECONDS = 2.0
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Take {message_id, request_id}, return {message_id, request_id, delivered}.
+
+    `delivered` is {connection: [resume mark, last seq it has]}, for `chat_end` to go on from; how
+    the answer came out is noted in the turn's head. Raises `RetryLater`.
+    """
+    message_id = event["message_id"]
+    log.bind(event["request_id"], message_id=message_id)
+    answer = {"message_id": message_id, "request_id": event["request_id"], "delivered": {}}
+    producer = uuid4().hex
+    try:
+        turn = _claim(message_id, producer, context)
+        if turn is not None:
+            answer["delivered"] = _produce(turn, producer, context)
+    except Lost:
+        log.logger().info("another goes on with the turn", code=log.Code.TURN_LOST)
+        _claim_after_other(message_id, context)
+    return answer
+
+
+def _claim(message_id: str, producer: str, context: Any) -> Head | None:
+    """The turn, claimed; None where it needs nobody any more. Waits while another makes it."""
+    while True:
+        turn = turns.head(message_id)
+        if turn is None or not turn.is_running or turn.outcome is not None:
+            return None
+        if not turn.has_producer:
+            try:
+                return turns.claim(message_id, producer)
+            except Lost:
+                continue
+        if context.get_remaining_time_in_millis() < 60_000:
+            return None
+        time.sleep(POLL_SECONDS)
+
+
+def _produce(turn: Head, producer: str, context: Any) -> dict[str, tuple[str, int]]:
+    early = _early_outcome(turn)
+    if early is not None:
+        turns.settle(turn.message_id, producer, early)
+        return {}
+    try:
+        asked = request.build(turn)
+    except BadInput as error:
+        log.logger().warning("no prompt", code=log.Code.PROMPT_FAILED, reason=str(error))
+        failed = Outcome.failed("bad_prompt", "The chatbot's system prompt does not render.")
+        turns.settle(turn.message_id, producer, failed)
+        return {}
+    remaining = context.get_remaining_time_in_millis
+    answer = Answer(turn, producer, asked, request.estimate(asked), remaining)
+    try:
+        outcome = answer.make()
+        turns.settle(turn.message_id, producer, outcome)
+        return answer.delivery.finish(DELIVERY_SECONDS)
+    except RetryLater as error:
+        log.logger().warning("the model is busy", code=log.Code.MODEL_BUSY, reason=str(error))
+        turns.release(turn.message_id, producer)
+        raise
+    finally:
+        answer.delivery.stop()
+
+
+def _early_outcome(turn: Head) -> Outcome | None:
+    """How a turn comes out that the model need not or must not be asked for."""
+    if turn.cancel_requested:
+        return Outcome.cancelled()
+    if next(turns.frames(turn.message_id), None) is not None:
+        # Another has begun and died; asked again, the model would say something else.
+        return Outcome.failed("interrupted", "The answer was interrupted.")
+    return None
+
+
+def _claim_after_other(message_id: str, context: Any) -> None:
+    """Wait for the other producer's end, so that the machine ends the turn after it."""
+    while context.get_remaining_time_in_millis() > 60_000:
+        turn = turns.head(message_id)
+        if turn is None or not turn.is_running or turn.outcome is not None or turn.is_dead:
+            return
+        time.sleep(POLL_SECONDS)

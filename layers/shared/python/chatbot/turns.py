@@ -1,0 +1,281 @@
+"""One answer in the making: its head, its frame log, and the lease that shows that it is alive.
+
+The table `turns` has a partition a turn: the head under seq 0, one item a frame from 1. A frame is
+put only where none is, so of two producers one loses, and knows it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from botocore.exceptions import ClientError
+
+from chatbot import tables
+from chatbot.aws import client
+from chatbot.identifiers import now_ms
+from chatbot.settings import settings
+
+FIRST_LEASE_MS = 20_000  # from the opening to a producer's first sign of life
+LEASE_MS = 15_000
+PRODUCER_MS = 5_000  # after that long without a sign of life another producer may take over
+REPLAY_MS = 3_600_000  # a turn's frames can be had for an hour after its end
+FRAME_TTL_SECONDS = 3 * 3600  # the longest execution, and the hour after its end
+MAX_FRAME_BYTES = 32 * 1024
+
+
+class Lost(Exception):
+    """Another producer goes on with this turn, or it has ended: write and send nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended. `usage` is {input_tokens, output_tokens, estimated}, None if unknown."""
+
+    status: str
+    stop_reason: str
+    usage: dict[str, Any] | None = None
+    error: dict[str, str] | None = None
+
+    @classmethod
+    def failed(cls, code: str, detail: str, usage: dict[str, Any] | None = None) -> Self:
+        return cls("failed", "error", usage, {"code": code, "detail": detail})
+
+    @classmethod
+    def cancelled(cls, usage: dict[str, Any] | None = None) -> Self:
+        return cls("cancelled", "cancelled", usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A turn's head; times are in milliseconds since the epoch. `snapshot` is JSON: {user,
+    workspace, chatbot} as they were when the turn was opened, dropped at the end. `outcome` is
+    what the producer noted, `result` the status that the turn ended with."""
+
+    message_id: str
+    status: str
+    conversation_id: str
+    workspace_id: str
+    user_id: str
+    chatbot_id: str
+    model_id: str
+    user_message_id: str
+    request_id: str
+    opened_at: int
+    lease_until: int
+    input_estimate: int
+    reserved_tokens: int
+    quota_month: str
+    snapshot: str = "{}"
+    client_message_id: str | None = None
+    producer: str | None = None
+    producing_until: int = 0
+    cancel_requested: bool = False
+    outcome: dict[str, Any] | None = None
+    result: str = ""
+    ended_at: int = 0
+    final_seq: int = 0
+    final_sent: bool = False
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Self:
+        return cls(**{name: value for name, value in item.items() if name in cls.__slots__})
+
+    def item(self) -> dict[str, Any]:
+        """The head as an item of the table, without what it does not have."""
+        values = {name: getattr(self, name) for name in type(self).__slots__}
+        return {"seq": 0} | {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def is_running(self) -> bool:
+        return self.status == "running"
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether nothing has shown a sign of life for so long that the turn must be ended."""
+        return self.is_running and self.lease_until < now_ms()
+
+    @property
+    def has_producer(self) -> bool:
+        return self.producing_until >= now_ms()
+
+
+def key(message_id: str, seq: int = 0) -> dict[str, Any]:
+    """The key of a turn's head, or of one of its frames."""
+    return {"message_id": message_id, "seq": seq}
+
+
+def head(message_id: str) -> Head | None:
+    """A turn's head as it is now, or None."""
+    item = tables.get(settings().turns_table, key(message_id))
+    return Head.of(item) if item else None
+
+
+def encode(frame: Mapping[str, Any]) -> str:
+    """A frame as it is stored and sent."""
+    return json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
+
+
+def pieces(text: str) -> list[str]:
+    """Cut a text, at characters, so that each piece fits into a frame with its other fields."""
+    room = MAX_FRAME_BYTES - 1024
+    if _width(text) <= room:
+        return [text]
+    found, start, size = [], 0, 0
+    for position, character in enumerate(text):
+        width = _width(character)
+        if size + width > room:
+            found.append(text[start:position])
+            start, size = position, 0
+        size += width
+    return [*found, text[start:]]
+
+
+def _width(text: str) -> int:
+    return len(encode({"": text}).encode()) - len('{"":""}')
+
+
+def append(message_id: str, seq: int, frame: str, writer: str) -> None:
+    """Store a frame that is not the last. Raises `Lost` where that seq is taken by another."""
+    item = key(message_id, seq) | {
+        "frame": frame,
+        "writer": writer,
+        "expires_at": now_ms() // 1000 + FRAME_TTL_SECONDS,
+    }
+    try:
+        client("dynamodb").put_item(
+            TableName=settings().turns_table,
+            Item=tables.pack(item),
+            ConditionExpression="attribute_not_exists(message_id)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    except ClientError as error:
+        if not tables.is_condition_failure(error):
+            raise
+        # A put whose answer was lost is sent again by botocore, and then meets itself.
+        response: Mapping[str, Any] = error.response
+        if tables.unpack(response.get("Item", {})).get("writer") != writer:
+            raise Lost(message_id) from None
+
+
+def frames(message_id: str, after: int = 0) -> Iterator[str]:
+    """The stored frames after a seq, in order, as they were sent."""
+    for item in tables.query(
+        settings().turns_table,
+        "message_id = :turn AND seq > :after",
+        {":turn": message_id, ":after": after},
+        ConsistentRead=True,
+    ):
+        yield item["frame"]
+
+
+def text_of(stored: Sequence[str]) -> str:
+    """The text so far: the contents of the streaming frames, joined."""
+    parsed = (json.loads(frame) for frame in stored)
+    return "".join(f["content"] for f in parsed if f["status"] == "streaming")
+
+
+def claim(message_id: str, producer: str) -> Head:
+    """Become the turn's one producer. Raises `Lost` while another lives, or after the end."""
+    free = "(attribute_not_exists(producing_until) OR producing_until < :now OR producer = :me)"
+    return _update(
+        message_id,
+        f"#status = :running AND {free}",
+        "SET producer = :me, producing_until = :until, lease_until = :lease",
+        {":me": producer, ":now": now_ms(), ":until": now_ms() + PRODUCER_MS, **_lease()},
+    )
+
+
+def renew(message_id: str, producer: str, input_estimate: int) -> Head:
+    """Show a sign of life; the head that comes back holds the cancel flag. Raises `Lost`."""
+    return _update(
+        message_id,
+        "#status = :running AND producer = :me",
+        "SET producing_until = :until, lease_until = :lease, input_estimate = :estimate",
+        {
+            ":me": producer,
+            ":until": now_ms() + PRODUCER_MS,
+            ":estimate": input_estimate,
+            **_lease(),
+        },
+    )
+
+
+def release(message_id: str, producer: str) -> None:
+    """Leave the turn to the next producer. Raises `Lost`."""
+    _update(
+        message_id,
+        "#status = :running AND producer = :me",
+        "SET lease_until = :lease REMOVE producing_until",
+        {":me": producer, **_lease()},
+    )
+
+
+def settle(message_id: str, producer: str, outcome: Outcome) -> None:
+    """Note how the answer came out, for whoever ends the turn. Raises `Lost`."""
+    values = {
+        "status": outcome.status,
+        "stop_reason": outcome.stop_reason,
+        "usage": outcome.usage,
+        "error": outcome.error,
+    }
+    _update(
+        message_id,
+        "#status = :running AND producer = :me",
+        "SET outcome = :outcome, lease_until = :lease REMOVE producing_until",
+        {":me": producer, ":outcome": values, **_lease()},
+    )
+
+
+def request_cancel(message_id: str) -> Head:
+    """Flag a running turn; its producer sees it within a second. Raises `Lost` after the end."""
+    return _update(
+        message_id, "#status = :running", "SET cancel_requested = :true", {":true": True}
+    )
+
+
+def mark_final_sent(message_id: str) -> None:
+    """Note that the final frame went out, so that nobody has to send it again."""
+    try:
+        client("dynamodb").update_item(
+            TableName=settings().turns_table,
+            Key=tables.pack(key(message_id)),
+            UpdateExpression="SET final_sent = :true",
+            ConditionExpression="attribute_exists(message_id)",
+            ExpressionAttributeValues=tables.pack({":true": True}),
+        )
+    except ClientError as error:
+        if not tables.is_condition_failure(error):  # deleted with its conversation
+            raise
+
+
+def watch(message_id: str, delay_seconds: int) -> None:
+    """Have `chat_end` look after a turn once the delay is over, whoever has died meanwhile."""
+    client("sqs").send_message(
+        QueueUrl=settings().turn_watch_queue_url,
+        MessageBody=json.dumps({"message_id": message_id}),
+        DelaySeconds=delay_seconds,
+    )
+
+
+def _lease() -> dict[str, int]:
+    return {":lease": now_ms() + LEASE_MS}
+
+
+def _update(message_id: str, condition: str, change: str, values: Mapping[str, Any]) -> Head:
+    used = {":running": "running", **values}
+    try:
+        answer = client("dynamodb").update_item(
+            TableName=settings().turns_table,
+            Key=tables.pack(key(message_id)),
+            UpdateExpression=change,
+            ConditionExpression=condition,
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues=tables.pack(used),
+            ReturnValues="ALL_NEW",
+        )
+    except ClientError as error:
+        if not tables.is_condition_failure(error):
+            raise
+        raise Lost(message_id) from None
+    return Head.of(tables.unpack(answer["Attributes"]))
