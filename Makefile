@@ -1,0 +1,146 @@
+# The whole project from one place. `make help` lists what there is.
+# ENV=local (default) is the stack on this machine, any other is AWS (terraform/environments/).
+# STACK=name is a separate local stack. BACKEND=localstack uses LocalStack instead of MiniStack.
+
+ENV     ?= local
+STACK   ?= default
+BACKEND ?= ministack
+export STACK
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+PY      := .venv/bin/python
+CLI     := $(PY) -m localstack.stack
+TF      := terraform -chdir=terraform
+TFVARS  := -var-file=environments/$(ENV)/terraform.tfvars
+UNIT    := $(PY) -m pytest tests/unit
+READY   := .venv/.ready
+
+# --- The checkout's own environment --------------------------------------------------------------
+
+$(READY): pyproject.toml uv.lock localstack/bootstrap.sh
+	@bash localstack/bootstrap.sh >&2
+	@touch $@
+
+# --- The stack -----------------------------------------------------------------------------------
+
+.PHONY: help up down clean outputs chat logs test lint unit integration e2e plan drift migrate \
+	rollback migration bench
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo "Variables: ENV=$(ENV) STACK=$(STACK) BACKEND=$(BACKEND)"
+
+ifeq ($(ENV),local)
+ifeq ($(BACKEND),localstack)
+
+up: $(READY) ## start the stack, apply, migrate, seed, and show a streamed answer
+	@$(CLI) --backend localstack up
+
+down: $(READY) ## stop the stack, keep its data
+	@$(CLI) --backend localstack down
+
+else
+
+up: $(READY) ## start the stack, apply, migrate, seed, and show a streamed answer
+	@$(CLI) up
+
+down: $(READY) ## stop the stack, keep its data
+	@$(CLI) down
+
+endif
+
+plan: $(READY) ## show what an apply would change
+	@$(CLI) plan
+
+drift: $(READY) ## plan again; fails unless there is nothing to change
+	@$(CLI) drift
+
+migrate: $(READY) ## run the database's pending migrations
+	@$(CLI) migrate
+
+rollback: $(READY) ## take back the last migration
+	@$(CLI) rollback
+
+else
+
+terraform/.terraform/$(ENV): terraform/terraform.tf terraform/environments/$(ENV)/backend.hcl
+	$(TF) init -reconfigure -backend-config=environments/$(ENV)/backend.hcl
+	@touch $@
+
+AWS_BUILT := $(READY) terraform/.terraform/$(ENV)
+
+up: $(AWS_BUILT)
+	$(PY) -m layers.build --arch arm64
+	$(TF) apply $(TFVARS)
+	$(PY) -m localstack.migration chatbot-$(ENV)-migrate up
+
+plan: $(AWS_BUILT)
+	$(PY) -m layers.build --arch arm64
+	$(TF) plan $(TFVARS)
+
+drift: $(AWS_BUILT)
+	$(PY) -m layers.build --arch arm64
+	$(TF) plan -detailed-exitcode $(TFVARS)
+
+migrate: $(READY)
+	$(PY) -m localstack.migration chatbot-$(ENV)-migrate up
+
+rollback: $(READY)
+	$(PY) -m localstack.migration chatbot-$(ENV)-migrate down
+
+down:
+	@echo "make down: ENV=$(ENV) is AWS; to remove it for good run $(TF) destroy $(TFVARS)" >&2; exit 1
+
+endif
+
+clean: ## stop the stack and remove its data; with the last stack all that make has made
+	@if [ -x $(PY) ]; then $(CLI) clean; fi
+	@if [ ! -d .local ]; then \
+		rm -rf .build .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* \
+			terraform/.terraform; \
+		find . -name __pycache__ -type d -prune -exec rm -rf {} +; \
+	fi
+
+outputs: $(READY) ## print URLs, names and the seeded login as one JSON object
+	@$(CLI) outputs
+
+chat: $(READY) ## chat in the terminal
+	@$(CLI) chat
+
+logs: $(READY) ## follow the functions' logs
+	@$(CLI) logs
+
+migration: $(READY) ## make the files of a new migration: make migration NAME=add_labels
+	@$(PY) -m localstack.migration --new "$(NAME)"
+
+# --- Checks --------------------------------------------------------------------------------------
+
+test: $(READY) ## everything: lint, unit, integration, Terraform and end-to-end tests, coverage
+	@$(PY) -m tests.run
+
+lint: $(READY) ## formatter, linter, types, Terraform and state-machine checks
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy functions layers localstack tests
+	terraform fmt -check -recursive terraform
+	@STACK=lint $(CLI) terraform init -backend=false -input=false -lockfile=readonly >/dev/null
+	STACK=lint $(CLI) terraform validate
+
+unit: $(READY) ## unit and contract tests
+	$(UNIT)
+
+integration: $(READY) ## tests of PostgreSQL, of the stand-ins and of their parity with AWS
+	$(PY) -m pytest tests/integration
+
+e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=test)
+	@STACK=test $(CLI) up
+	STACK=test $(PY) -m pytest tests/e2e
+
+bench: $(READY) ## what the pipeline adds before the first frame, cold starts, round trips
+	@$(PY) -m tests.benchmarks

@@ -1,0 +1,134 @@
+"""The stack's processes: started in sessions of their own, found again by their pid files."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from localstack.layout import HOST, Stack, StackError, require_free
+
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a stack. `stop_signal` ends it in an orderly way, within `stop_seconds`."""
+
+    stack: Stack
+    name: str
+    port: int
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: int = 30
+    directory: Path | None = None
+    user: int | None = None
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.stack.folder / f"{self.name}.pid"
+
+    @property
+    def log(self) -> Path:
+        return self.stack.logs / f"{self.name}.log"
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, or None if it does not run."""
+        if not self._pid_file.exists():
+            return None
+        pid, _, started = self._pid_file.read_text(encoding="utf-8").partition(" ")
+        # Ids are given out again: the time of start tells whether it is still this process.
+        return int(pid) if started and started == _started_at(int(pid)) else None
+
+    def start(self, is_ready: Callable[[], bool]) -> None:
+        """Start it unless it runs, and wait until it is ready. Raises `StackError`."""
+        if self.pid is None:
+            require_free(self.port, self.name, self.stack.name)
+            self.stack.logs.mkdir(parents=True, exist_ok=True)
+            with self.log.open("ab") as log:
+                process = subprocess.Popen(
+                    self.command,
+                    env=dict(self.environment),
+                    cwd=self.directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    **({} if self.user is None else _as_user(self.user)),
+                )
+            self._pid_file.write_text(
+                f"{process.pid} {_started_at(process.pid)}", encoding="utf-8"
+            )
+        self._wait(is_ready)
+
+    def _wait(self, is_ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not is_ready():
+            if self.pid is None:
+                raise StackError(f"{self.name} ended while it started: see {self.log}.")
+            if time.monotonic() > deadline:
+                raise StackError(f"{self.name} is not ready after {_START_SECONDS} s: {self.log}.")
+            time.sleep(0.05)
+
+    def stop(self, with_signal: signal.Signals | None = None) -> None:
+        """End it and all that it started; nothing happens if it does not run."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, with_signal or self.stop_signal)
+            deadline = time.monotonic() + self.stop_seconds
+            while self.pid is not None and time.monotonic() < deadline:
+                _reap(pid)
+                time.sleep(0.05)
+            _kill_session(pid)
+        self._pid_file.unlink(missing_ok=True)
+
+
+def _as_user(user: int) -> dict[str, object]:
+    return {"user": user, "group": user, "extra_groups": []}
+
+
+def _reap(pid: int) -> None:
+    """Let go of our own child, if it is one, so that it does not stay a zombie."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _kill_session(leader: int) -> None:
+    """End what is left of a process's session, such as workers that did not hear of its end."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,sess="], capture_output=True, text=True, check=True
+    ).stdout
+    for line in listed.splitlines():
+        pid, session = (int(number) for number in line.split())
+        if session == leader:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def _started_at(pid: int) -> str | None:
+    """When a process started, as `ps` tells; None for one that is gone or a zombie."""
+    shown = subprocess.run(
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    ).stdout.strip()
+    state, _, started = shown.partition(" ")
+    return started.strip() if shown and not state.startswith("Z") else None
+
+
+def accepts(port: int) -> bool:
+    """Whether something listens on a port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0

@@ -1,0 +1,343 @@
+"""The whole stack on one machine: `python -m localstack.stack <command>`, which `make` calls.
+
+Commands: up, down, clean, outputs, env, chat, logs, plan, drift, migrate, rollback, terraform.
+`STACK` names the stack. A stack is three processes (MiniStack with our additions, PostgreSQL, the
+Bedrock stand-in), the Terraform root applied to them, and a folder under `.local/`.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import requests
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from layers.build import build, host_architecture
+from localstack import chat, migration, postgres, seed, terraform, toolchain
+from localstack.layout import (
+    LAMBDA_VENV,
+    LOCAL,
+    MINISTACK_VENV,
+    REGION,
+    ROOT,
+    Stack,
+    StackError,
+    aws_environment,
+    clean_environment,
+    current,
+)
+from localstack.processes import Process
+from localstack.progress import say, step
+
+_APPLIED = "applied.json"
+_FIRST_QUESTION = "Hello! What can you do?"
+
+
+def _session(stack: Stack) -> boto3.Session:
+    os.environ.pop("AWS_PROFILE", None)
+    os.environ.update(aws_environment(stack))
+    return boto3.Session()
+
+
+def _gateway(stack: Stack) -> Process:
+    state, temporary = stack.folder / "state", stack.temporary
+    return Process(
+        stack,
+        "gateway",
+        stack.ports.gateway,
+        [str(toolchain.python_of(MINISTACK_VENV)), "-m", "localstack.server"],
+        {
+            **clean_environment(),
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(stack.ports.gateway),
+            "LAMBDA_PYTHON": str(toolchain.python_of(LAMBDA_VENV)),
+            "LOG_LEVEL": "INFO",
+            "MINISTACK_REGION": REGION,
+            "PERSIST_STATE": "1",
+            "POSTGRES_PASSWORD_FILE": str(postgres.password_file(stack)),
+            "POSTGRES_PORT": str(stack.ports.postgres),
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": stack.bedrock_url,
+            "S3_DATA_DIR": str(state / "s3"),
+            "S3_PERSIST": "1",
+            "STATE_DIR": str(state),
+            "TMPDIR": str(temporary),
+        },
+        directory=ROOT,
+    )
+
+
+def _bedrock(stack: Stack) -> Process:
+    forward = {
+        name: value for name, value in os.environ.items() if name.startswith("BEDROCK_FORWARD_")
+    }
+    return Process(
+        stack,
+        "bedrock",
+        stack.ports.bedrock,
+        [str(toolchain.python_of(MINISTACK_VENV)), "-m", "localstack.bedrock"],
+        {**clean_environment(), **forward, "BEDROCK_PORT": str(stack.ports.bedrock)},
+        stop_seconds=5,
+        directory=ROOT,
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _start_processes(stack: Stack) -> None:
+    with step("start PostgreSQL"):
+        postgres.start(stack)
+    with step("start the Bedrock stand-in"):
+        _bedrock(stack).start(lambda: _answers(f"{stack.bedrock_url}/health"))
+    with step("start the gateway (MiniStack)"):
+        gateway = _gateway(stack)
+        if gateway.pid is None:
+            # Unpacked code and layers of workers that are gone.
+            shutil.rmtree(stack.temporary, ignore_errors=True)
+        stack.temporary.mkdir(parents=True, exist_ok=True)
+        gateway.start(lambda: _answers(f"{stack.gateway_url}/_ministack/health"))
+
+
+def _fingerprint(stack: Stack) -> str:
+    """Of all that Terraform's result depends on."""
+    files = [
+        *sorted((ROOT / "terraform").rglob("*.tf")),
+        *sorted((ROOT / "terraform/environments/local").iterdir()),
+        *sorted((ROOT / "statemachines").glob("*.json")),
+        *sorted((ROOT / ".build" / host_architecture()).rglob("*.zip")),
+    ]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(ROOT)}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    digest.update(json.dumps(terraform.variables(stack, host_architecture())).encode())
+    return digest.hexdigest()
+
+
+def _s3(stack: Stack) -> Any:
+    return _session(stack).client("s3", config=Config(s3={"addressing_style": "path"}))
+
+
+def _applied(stack: Stack) -> dict[str, Any]:
+    """What the last apply left beside Terraform's state: `fingerprint` and `outputs`.
+
+    It lies in the stack's S3, so a gateway that lost its state has lost this too.
+    """
+    try:
+        body = _s3(stack).get_object(Bucket=terraform.STATE_BUCKET, Key=_APPLIED)["Body"].read()
+    except (ClientError, BotoCoreError):
+        return {}
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def _apply(stack: Stack) -> dict[str, Any]:
+    """Terraform's outputs, after an apply unless nothing has changed since the last one."""
+    fingerprint = _fingerprint(stack)
+    applied = _applied(stack)
+    if applied.get("fingerprint") == fingerprint:
+        outputs: dict[str, Any] = applied["outputs"]
+        return outputs
+    s3 = _s3(stack)
+    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(Bucket=terraform.STATE_BUCKET)
+    with step("terraform init"):
+        terraform.initialize(stack)
+    with step("terraform apply (a minute or two the first time)"):
+        s3.delete_object(Bucket=terraform.STATE_BUCKET, Key=_APPLIED)
+        terraform.apply(stack, host_architecture())
+        outputs = terraform.outputs(stack)
+    body = json.dumps({"fingerprint": fingerprint, "outputs": outputs}).encode()
+    s3.put_object(Bucket=terraform.STATE_BUCKET, Key=_APPLIED, Body=body)
+    return outputs
+
+
+def _migrate(stack: Stack, outputs: dict[str, Any]) -> None:
+    function = outputs["function_names"]["migrate"]
+    session = _session(stack)
+    migration.invoke(function, {"action": "up"}, session)
+    migration.invoke(function, {"action": "create_administrator", **seed.ADMINISTRATOR}, session)
+
+
+def _outputs_file(stack: Stack) -> Path:
+    return stack.folder / "outputs.json"
+
+
+def up(stack: Stack) -> None:
+    """Bring the whole stack up; safe and quick to run again."""
+    started = time.monotonic()
+    terraform.require()
+    for venv in toolchain.missing():
+        with step(f"install the interpreter .local/{venv.name}"):
+            toolchain.install(venv)
+    stack.folder.mkdir(parents=True, exist_ok=True)
+    _start_processes(stack)
+    with step("build the functions and layers"):
+        build(host_architecture(), ROOT / ".build")
+    applied = _apply(stack)
+    with step("migrate the database"):
+        _migrate(stack, applied)
+    with step("seed an administrator, a workspace and a chatbot"):
+        seeded = seed.seed(applied["api_url"])
+    outputs = {
+        **applied,
+        **seeded,
+        "admin_email": seed.ADMINISTRATOR["email"],
+        "admin_password": seed.ADMINISTRATOR["password"],
+        "aws_region": REGION,
+        "bedrock_url": stack.bedrock_url,
+        "chat_state_machine_arn": applied["state_machine_arns"]["chat"],
+        "gateway_url": stack.gateway_url,
+        "stack": stack.name,
+    }
+    _outputs_file(stack).write_text(json.dumps(outputs, indent=2), encoding="utf-8")
+    with contextlib.redirect_stdout(sys.stderr):
+        chat.Chat(outputs).first_answer(_FIRST_QUESTION)
+    say(f"\nThe stack {stack.name!r} is up after {time.monotonic() - started:.0f} s:")
+    for name in ("api_url", "websocket_url", "admin_email", "admin_password"):
+        say(f"  {name:15} {outputs[name]}")
+
+
+def down(stack: Stack) -> None:
+    """Stop the processes; everything that they stored stays."""
+    if not stack.folder.exists():
+        return
+    with step("stop the gateway, its Lambdas and Bedrock"):
+        _gateway(stack).stop()
+        _bedrock(stack).stop()
+    if toolchain.python_of(MINISTACK_VENV).exists():
+        with step("stop PostgreSQL"):
+            postgres.stop(stack)
+    shutil.rmtree(stack.temporary, ignore_errors=True)
+
+
+def clean(stack: Stack) -> None:
+    """Stop the stack and remove its folder; after the last stack also what all of them share."""
+    down(stack)
+    shutil.rmtree(stack.folder, ignore_errors=True)
+    shared = {MINISTACK_VENV, LAMBDA_VENV}
+    if LOCAL.exists() and set(LOCAL.iterdir()) <= shared:
+        shutil.rmtree(LOCAL)
+    say(f"The stack {stack.name!r} is gone.")
+
+
+def outputs(stack: Stack) -> dict[str, Any]:
+    """What `make outputs` prints; the stack is brought up first if it does not run."""
+    if _gateway(stack).pid is None or not _outputs_file(stack).exists():
+        up(stack)
+    found: dict[str, Any] = json.loads(_outputs_file(stack).read_text(encoding="utf-8"))
+    return found
+
+
+def start_database(stack: Stack | None = None) -> None:
+    """PostgreSQL alone, for tests of a database that was away."""
+    postgres.start(stack or current())
+
+
+def stop_database(stack: Stack | None = None) -> None:
+    """Until it is started again the Data API answers `DatabaseResumingException`."""
+    postgres.stop(stack or current())
+
+
+def plan(stack: Stack) -> bool:
+    """Print what an apply would change; tells whether anything."""
+    build(host_architecture(), ROOT / ".build")
+    if not terraform.is_initialized(stack):
+        raise StackError(f"The stack {stack.name!r} was never up: run make up.")
+    changes, text = terraform.plan(stack, host_architecture())
+    print(text)
+    return changes
+
+
+def follow_logs(stack: Stack) -> None:
+    """Print the functions' log lines as they come, until Ctrl-C."""
+    names = {group: key for key, group in outputs(stack)["log_group_names"].items()}
+    logs = _session(stack).client("logs")
+    since = {group: int(time.time() * 1000) - 60_000 for group in names}
+    seen: dict[str, set[str]] = {group: set() for group in names}
+    while True:
+        lines = []
+        for group, key in names.items():
+            pages = logs.get_paginator("filter_log_events").paginate(
+                logGroupName=group, startTime=since[group]
+            )
+            for event in (event for page in pages for event in page["events"]):
+                if event["eventId"] not in seen[group]:
+                    lines.append((event["timestamp"], key, event["message"].rstrip()))
+                    # Lines of one millisecond may come later than others of it.
+                    if event["timestamp"] > since[group]:
+                        since[group], seen[group] = event["timestamp"], set()
+                    seen[group].add(event["eventId"])
+        for _, key, message in sorted(lines):
+            print(f"{key:16} {message}", flush=True)
+        time.sleep(1)
+
+
+def _run_migration(stack: Stack, event: dict[str, Any]) -> None:
+    function = outputs(stack)["function_names"]["migrate"]
+    try:
+        answer = migration.invoke(function, event, _session(stack))
+    except migration.MigrationFailed as error:
+        raise StackError(str(error)) from error
+    print(json.dumps(answer, indent=2))
+
+
+def _print_environment(stack: Stack) -> None:
+    """Lines for `eval`, so that AWS's command line reaches the stack."""
+    for name, value in aws_environment(stack).items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+def _drift(stack: Stack) -> None:
+    if plan(stack):
+        raise StackError("The plan is not empty.")
+
+
+COMMANDS: dict[str, Callable[[Stack], object]] = {
+    "up": up,
+    "down": down,
+    "clean": clean,
+    "outputs": lambda stack: print(json.dumps(outputs(stack))),
+    "env": _print_environment,
+    "chat": lambda stack: chat.talk(outputs(stack)),
+    "logs": follow_logs,
+    "plan": plan,
+    "drift": _drift,
+    "migrate": lambda stack: _run_migration(stack, {"action": "up"}),
+    "rollback": lambda stack: _run_migration(stack, {"action": "down", "steps": 1}),
+}
+
+
+def main() -> None:
+    """Run a command; an error of the person's own to mend is one line, and exit code 1."""
+    parser = argparse.ArgumentParser(prog="python -m localstack.stack", description=__doc__)
+    parser.add_argument("command", choices=[*COMMANDS, "terraform"])
+    command, rest = parser.parse_known_args()
+    try:
+        stack = current()
+        if command.command == "terraform":
+            sys.exit(terraform.delegate(stack.folder, rest))
+        COMMANDS[command.command](stack)
+    except StackError as error:
+        sys.exit(f"make {command.command}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
