@@ -1,5 +1,6 @@
 """A gateway on a free port for the parity tests, without Terraform."""
 
+import http.client
 import io
 import os
 import shutil
@@ -7,8 +8,6 @@ import socket
 import subprocess
 import textwrap
 import time
-import urllib.error
-import urllib.request
 import uuid
 import zipfile
 from collections.abc import Callable
@@ -61,6 +60,9 @@ class Server:
                 "AWS_DEFAULT_REGION": "us-east-1",
                 "IOT_MTLS_ENABLED": "0",
                 "SFTP_ENABLED": "0",
+                # Nobody listens there: what needs a database has tests of its own.
+                "POSTGRES_PORT": "9",
+                "POSTGRES_PASSWORD_FILE": os.devnull,
                 **environment,
             },
             stdout=self._log,
@@ -74,11 +76,14 @@ class Server:
     def _answers(self) -> bool:
         if self.process.poll() is not None:
             return False
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
         try:
-            with urllib.request.urlopen(f"{self.url}/_ministack/health", timeout=1):
-                return True
-        except (urllib.error.URLError, OSError):
+            connection.request("GET", "/_ministack/health")
+            return connection.getresponse().status == 200
+        except OSError:
             return False
+        finally:
+            connection.close()
 
     def stop(self) -> None:
         """End the process and remove what it wrote, except the log."""

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html.
 """
 
 import base64
+import itertools
 import json
 import os
 import signal
@@ -242,7 +243,7 @@ def test_calls_run_side_by_side_when_more_than_the_workers(server: Server) -> No
     assert len(processes) == 8
     for process in processes:
         own = sorted((began, ended) for each, began, ended in runs if each == process)
-        assert all(before[1] <= after[0] for before, after in zip(own, own[1:], strict=False))
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(own))
 
 
 def test_warm_call_is_quick_when_handler_is_silent(server: Server) -> None:
