@@ -17,6 +17,7 @@ ADDITIONS = (
     "event_bridge",
     "http_api",
     "websocket",
+    "data_api",
     "step_functions",
     "scheduler",
     "secrets_rotation",

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ministack import app
-from ministack.core.responses import error_response_json, get_account_id, json_response
+from ministack.core.responses import error_response_json, json_response
 from ministack.services import rds, rds_data, secretsmanager
 
+from localstack.additions.seam import PINNED, SeamMissing, replace, require
 from localstack.data_api.connections import STATEMENT_SECONDS, Login, Pool
 from localstack.data_api.errors import DataApiError
 from localstack.data_api.service import PATHS, REQUEST_BYTES, Answer, Backend
@@ -78,10 +79,15 @@ class DataApi:
         self._masters: set[Login] = set()
 
     async def handle_request(
-        self, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        query_params: dict[str, Any],
     ) -> tuple[int, dict[str, str], bytes]:
         """MiniStack's signature of a service: status, headers and body."""
-        del method, headers, query
+        del method, headers, query_params
         try:
             answer = await self._answer(path, body)
         except DataApiError as error:
@@ -155,13 +161,14 @@ def _identifier(name: str) -> str:
 
 def install() -> None:
     """Put the Data API in place of MiniStack's. Fails if what it replaces has moved."""
-    assert tuple(sorted(PATHS)) == tuple(sorted(app._RDS_DATA_PATHS)), app._RDS_DATA_PATHS
-    assert "rds-data" in app.SERVICE_HANDLERS
-    assert callable(rds._resolve_cluster)
-    assert callable(secretsmanager.resolve_secret_string)
-    assert callable(get_account_id)
+    require(rds, "_resolve_cluster", "cluster_id")
+    require(
+        secretsmanager, "resolve_secret_string", "secret_id", "version_stage", "version_id"
+    )
+    if set(PATHS) != set(app._RDS_DATA_PATHS) or "rds-data" not in app.SERVICE_HANDLERS:
+        raise SeamMissing(f"MiniStack {PINNED} dispatches {', '.join(PATHS)} to rds-data.")
     port = int(os.environ.get("POSTGRES_PORT", "5432"))
     api = DataApi(port, Path(os.environ.get("POSTGRES_PASSWORD_FILE", os.devnull)))
     # Both ways lead here: the dispatcher by path, and the registry for calls by service name.
-    rds_data.handle_request = api.handle_request
+    replace(rds_data, "handle_request", api.handle_request)
     app.SERVICE_HANDLERS["rds-data"] = api.handle_request
