@@ -178,7 +178,7 @@ def install() -> None:
     require(stock, "_remove_stage_everywhere", "secret", "stage", "except_version_id")
     require(stock, "_sync_replicas", "secret")
     require(stock, "_is_replica", "secret")
-    require(lambda_svc, "_get_func_record_for_ref", "func_ref")
+    require(lambda_svc, "_get_func_record_for_ref", "function_ref")
     require(lambda_svc, "_execution_record_for_config", "func", "config")
     require(lambda_svc, "_execute_function_with_config_scope", "func", "event")
     _stock_rotate = replace(stock, "_rotate_secret", rotate_secret)
