@@ -52,7 +52,7 @@ locals {
           read      = local.queue_actions.read
           write     = local.queue_actions.write
           readwrite = concat(local.queue_actions.read, local.queue_actions.write)
-        } : level => [{ actions = actions, resources = [aws_sqs_queue.turn_watch.arn] }]
+        } : level => [{ actions = actions, resources = [local.turn_watch_queue_arn] }]
       }
       signing_secret = {
         read = [

@@ -201,7 +201,7 @@ locals {
       CONNECTIONS_TABLE           = local.table_names.connections
       GUARDS_TABLE                = local.table_names.guards
       USAGE_TABLE                 = local.table_names.usage
-      TURN_WATCH_QUEUE_URL        = aws_sqs_queue.turn_watch.url
+      TURN_WATCH_QUEUE_URL        = local.turn_watch_queue_url
       CHAT_STATE_MACHINE_ARN      = local.chat_state_machine_arn
       WEBSOCKET_CALLBACK_URL      = local.websocket_callback_url
       WEBSOCKET_ALLOWED_ORIGINS   = join(",", var.websocket_allowed_origins)

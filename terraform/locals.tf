@@ -9,7 +9,8 @@ locals {
   partition  = data.aws_partition.current.partition
 
   # ARNs made from names, where the resource itself would close a circle: functions are told about
-  # the machine and the queue that call functions.
+  # the machine that calls functions, or would make them wait: the provider takes 25 seconds for a
+  # queue, twice for one with dead letters.
   arn_prefixes = {
     for service in ["events", "kms", "lambda", "logs", "rds", "sns", "sqs", "states"] :
     service => "arn:${local.partition}:${service}:${var.aws_region}:${local.account_id}"
@@ -22,6 +23,14 @@ locals {
   database_name           = "chatbot"
   failed_chat_rule_name   = "${local.name}-chat-failed"
   failed_chat_rule_arn    = "${local.arn_prefixes.events}:rule/${local.failed_chat_rule_name}"
+
+  turn_watch_queue_name = "${local.name}-turn-watch"
+  turn_watch_queue_arn  = "${local.arn_prefixes.sqs}:${local.turn_watch_queue_name}"
+  turn_watch_queue_url = join("/", [
+    coalesce(var.gateway_endpoint, "https://sqs.${var.aws_region}.amazonaws.com"),
+    local.account_id,
+    local.turn_watch_queue_name,
+  ])
 
   websocket_stage = "ws"
 

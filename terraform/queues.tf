@@ -25,7 +25,7 @@ resource "aws_sqs_queue" "dead_letter" {
 }
 
 resource "aws_sqs_queue" "turn_watch" {
-  name                       = "${local.name}-turn-watch"
+  name                       = local.turn_watch_queue_name
   visibility_timeout_seconds = local.turn_watch_timeout
   message_retention_seconds  = 86400
   sqs_managed_sse_enabled    = true
@@ -43,6 +43,6 @@ resource "aws_sqs_queue" "turn_watch_dead_letter" {
 
   redrive_allow_policy = jsonencode({
     redrivePermission = "byQueue"
-    sourceQueueArns   = ["${local.arn_prefixes.sqs}:${local.name}-turn-watch"]
+    sourceQueueArns   = [local.turn_watch_queue_arn]
   })
 }
