@@ -111,8 +111,9 @@ CREATE POLICY reads ON app.audit_log FOR SELECT TO chatbot_app
 CREATE POLICY appends ON app.audit_log FOR INSERT TO chatbot_app, chatbot_worker
     WITH CHECK (workspace_id IS NOT DISTINCT FROM (SELECT app.workspace_id())
         AND actor_id IS NOT DISTINCT FROM (SELECT app.user_id()));
-GRANT SELECT, INSERT ON app.audit_log TO chatbot_app;
-GRANT INSERT ON app.audit_log TO chatbot_worker;
+-- Who, where and when are the defaults, never the statement's.
+GRANT SELECT, INSERT (action, resource_type, resource_id, changes) ON app.audit_log TO chatbot_app;
+GRANT INSERT (action, resource_type, resource_id, changes) ON app.audit_log TO chatbot_worker;
 
 -- Arguments: the resource's type; the columns whose values are left out, separated by commas.
 -- SECURITY DEFINER, so that no login can change a row without leaving a trace.

@@ -84,7 +84,8 @@ BEGIN
         END IF;
     END IF;
     IF rule = 'required' AND NOT is_administrator
-        OR NOT passes AND p_permission <> ALL (coalesce(permissions, '{}')) THEN
+        OR NOT passes AND p_permission IS NOT NULL
+            AND p_permission <> ALL (coalesce(permissions, '{}')) THEN
         PERFORM app.fail('CB403', 'Forbidden');
     END IF;
     IF rule = 'required' THEN
