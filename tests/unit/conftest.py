@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
-import boto3
 import pytest
 from moto import mock_aws
 from pytest_socket import disable_socket
 
 from chatbot import aws, log
+from chatbot import database as real
 from chatbot.settings import settings
 
 ENVIRONMENT = {
@@ -48,7 +47,7 @@ ENVIRONMENT = {
     "WEBSOCKET_CALLBACK_URL": "https://example.execute-api.eu-west-1.amazonaws.com/ws",
     "WEBSOCKET_ALLOWED_ORIGINS": "",
 }
-SIGNING_SECRET = {"current": "2", "keys": {"1": "first-" * 8, "2": "second-" * 8}}
+SIGNING_SECRET: dict[str, Any] = {"current": "2", "keys": {"1": "first-" * 8, "2": "second-" * 8}}
 
 
 def pytest_runtest_setup() -> None:
@@ -66,21 +65,19 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
 
 
 def fresh_settings() -> None:
-    """Forget what was read from the environment and every client made with it."""
-    for cached in (settings, aws.client, aws.session, log.logger):
-        cached.cache_clear()
+    """Forget what was read from the environment."""
+    settings.cache_clear()
+    log.logger.cache_clear()
 
 
 @pytest.fixture
 def cloud() -> Iterator[None]:
     """DynamoDB with the table `guards`, and Secrets Manager with the signing secret."""
     with mock_aws():
-        aws.client.cache_clear()
-        aws.session.cache_clear()
-        boto3.client("secretsmanager").create_secret(
+        aws.client("secretsmanager").create_secret(
             Name="signing", SecretString=json.dumps(SIGNING_SECRET)
         )
-        boto3.client("dynamodb").create_table(
+        aws.client("dynamodb").create_table(
             TableName="guards",
             KeySchema=[{"AttributeName": "guard", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "guard", "AttributeType": "S"}],
@@ -119,10 +116,7 @@ class FakeDatabase:
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> FakeDatabase:
     """Put the fake in the place of the Data API's client, for every module that uses it."""
-    from chatbot import database as real
-
     fake = FakeDatabase()
-    replace: ModuleType = real
     for name in ("query", "call", "execute"):
-        monkeypatch.setattr(replace, name, getattr(fake, name))
+        monkeypatch.setattr(real, name, getattr(fake, name))
     return fake

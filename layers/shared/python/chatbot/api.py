@@ -316,7 +316,7 @@ class Api:
                 if re.fullmatch(re.sub(r"<\w+>", "[^/]+", route.path), event.path)
             }
         )
-        if not allowed:
+        if not allowed or event.http_method in allowed:
             raise NotFound("there is no such route")
         refusal = MethodNotAllowed(f"the route takes {', '.join(allowed)}")
         refusal.headers["Allow"] = ", ".join(allowed)
