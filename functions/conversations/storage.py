@@ -1,0 +1,140 @@
+"""What the routes read and write of the table `conversations`."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chatbot import conversations, tables
+from chatbot.aws import client
+from chatbot.database import Idempotency
+from chatbot.errors import Conflict, NotFound, PreconditionFailed, ValidationFailed
+from chatbot.identifiers import now_ms, timestamp
+from chatbot.paging import Page
+from chatbot.settings import settings
+
+IDEMPOTENCY_SECONDS = 24 * 3600
+PAGE_BYTES = 1_000_000  # a page may be short: a message has up to 300 KB, an answer 6 MB
+
+
+def any_head(conversation_id: str) -> dict[str, Any] | None:
+    """A conversation's head, even if its deletion has begun."""
+    return tables.get(settings().conversations_table, conversations.head_key(conversation_id))
+
+
+def listed(workspace_id: str, owner: str | None, page: Page) -> dict[str, Any]:
+    """A page of an owner's conversations, or of all in the workspace, newest first."""
+    index, attribute, value = "by_workspace", "workspace_id", workspace_id
+    if owner is not None:
+        index, attribute, value = "by_owner", "#owner", owner
+    condition, values = f"{attribute} = :value", {":value": value}
+    if page.after is not None:
+        condition += " AND created_key < :after"
+        values[":after"] = "#".join(page.after)
+    options = {"ExpressionAttributeNames": {"#owner": "owner"}} if owner is not None else {}
+    rows = tables.query(
+        settings().conversations_table,
+        condition,
+        values,
+        IndexName=index,
+        ScanIndexForward=False,
+        Limit=page.limit + 1,
+        **options,
+    )
+    return _page(map(conversations.conversation_json, rows), page.limit)
+
+
+def messages(conversation_id: str, page: Page) -> dict[str, Any]:
+    """A page of a conversation's messages, oldest first."""
+    first = f"MESSAGE#{page.after[1]}~" if page.after else "MESSAGE#"
+    rows = tables.query(
+        settings().conversations_table,
+        "conversation_id = :conversation AND #item BETWEEN :first AND :last",
+        {":conversation": conversation_id, ":first": first, ":last": "MESSAGE#~"},
+        ExpressionAttributeNames={"#item": "item"},
+        ConsistentRead=True,
+        Limit=page.limit + 1,
+    )
+    return _page(map(conversations.message_json, rows), page.limit)
+
+
+def _page(rows: Iterator[dict[str, Any]], limit: int) -> dict[str, Any]:
+    """{items, more}: up to `limit` rows, and fewer where they are large."""
+    items: list[dict[str, Any]] = []
+    size = 0
+    for row in islice(rows, limit + 1):
+        size += len(json.dumps(row))
+        if len(items) == limit or (items and size > PAGE_BYTES):
+            return {"items": items, "more": True}
+        items.append(row)
+    return {"items": items, "more": False}
+
+
+def created(head: dict[str, Any], idempotency: Idempotency | None) -> dict[str, Any]:
+    """Store a new head, once for a key. Returns the Conversation that this key's first call made.
+
+    Raises `ValidationFailed` for a key that came with another body, `Conflict`.
+    """
+    made = conversations.conversation_json(head)
+    put = {"TableName": settings().conversations_table, "Item": tables.pack(head)}
+    if idempotency is None:
+        client("dynamodb").put_item(**put)
+        return made
+    parts = [head["owner"], idempotency["route"], idempotency["key"]]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    key = {"guard": f"idempotency#{digest}"}
+    now = now_ms() // 1000
+    guard = key | {
+        "body_hash": idempotency["body_hash"],
+        "answer": json.dumps(made),
+        "expires_at": now + IDEMPOTENCY_SECONDS,
+    }
+    guarded = {
+        "TableName": settings().guards_table,
+        "Item": tables.pack(guard),
+        "ConditionExpression": "attribute_not_exists(guard) OR expires_at <= :now",
+        "ExpressionAttributeValues": tables.pack({":now": now}),
+    }
+    try:
+        tables.transact([{"Put": put}, {"Put": guarded}])
+    except tables.TransactionCanceled:
+        first = tables.get(settings().guards_table, key)
+        if first is None:
+            raise _duplicate() from None
+        if first["body_hash"] != idempotency["body_hash"]:
+            raise ValidationFailed("The idempotency key was used with another body.") from None
+        made = json.loads(first["answer"])
+    return made
+
+
+def _duplicate() -> Conflict:
+    return Conflict("The same request is being served.", headers={"Retry-After": "1"})
+
+
+def retitled(conversation_id: str, title: str, if_match: Sequence[str] | None) -> dict[str, Any]:
+    """Change the title; the head after that. Raises `NotFound`, `PreconditionFailed`."""
+    values: dict[str, Any] = {":title": title, ":at": timestamp(now_ms()), ":one": 1}
+    condition = "attribute_exists(conversation_id) AND attribute_not_exists(deleting)"
+    if if_match is not None:
+        versions = {f":v{n}": int(tag) for n, tag in enumerate(if_match)}
+        values |= versions
+        condition += f" AND version IN ({', '.join(versions)})"
+    try:
+        answer = client("dynamodb").update_item(
+            TableName=settings().conversations_table,
+            Key=tables.pack(conversations.head_key(conversation_id)),
+            UpdateExpression="SET title = :title, updated_at = :at ADD version :one",
+            ConditionExpression=condition,
+            ExpressionAttributeValues=tables.pack(values),
+            ReturnValues="ALL_NEW",
+        )
+    except ClientError as error:
+        if not tables.is_condition_failure(error):
+            raise
+        if conversations.head(conversation_id) is None:
+            raise NotFound from None
+        raise PreconditionFailed from None
+    return tables.unpack(answer["Attributes"])
