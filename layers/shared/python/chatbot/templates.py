@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, TemplateRuntimeError, nodes
 from jinja2.compiler import CodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -18,6 +18,15 @@ class _RunTimeOnly(CodeGenerator):
 class _Environment(ImmutableSandboxedEnvironment):
     code_generator_class = _RunTimeOnly
     intercepted_binops = frozenset({"*", "**", "%"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Small numbers only: a short expression must not make what fills the memory."""
+        for side in (left, right):
+            if not isinstance(side, int | float) or abs(side) > 2**31:
+                raise TemplateRuntimeError(f"{operator} is for small numbers only")
+        if operator == "**" and abs(right) > 16:
+            raise TemplateRuntimeError("the exponent is too large")
+        return super().call_binop(context, operator, left, right)
 
 
 @cache
