@@ -49,12 +49,12 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def require_free(port: int, what: str, stack: str) -> None:
+def require_free(port: int, what: str) -> None:
     """Raise `StackError` if another program listens there."""
     if not _is_free(port):
-        advice = "or use another stack: make up STACK=mine" if stack == DEFAULT else "and try again"
         raise StackError(
-            f"Port {port} ({what}) is taken by another program: stop that one, {advice}."
+            f"Port {port} ({what}) is taken by another program: stop that one, or use a stack "
+            "with ports of its own, such as STACK=mine."
         )
 
 
@@ -74,10 +74,6 @@ class Stack:
     @property
     def folder(self) -> Path:
         return LOCAL / self.name
-
-    @property
-    def logs(self) -> Path:
-        return self.folder / "logs"
 
     @property
     def temporary(self) -> Path:

