@@ -194,14 +194,15 @@ class Opening:
         )
 
     def _running(self) -> dict[str, Any]:
-        quota = self.context["workspace"]["quota"]
-        most = quota.get("max_concurrent_turns")
+        most = self.context["workspace"]["quota"].get("max_concurrent_turns")
+        most = settings().max_concurrent_turns if most is None else most
+        fits = "turns < :most"
         return closing.update(
             settings().usage_table,
             {"workspace_id": self.workspace_id, "item": "RUNNING"},
             "ADD turns :one",
-            {":one": 1, ":most": settings().max_concurrent_turns if most is None else most},
-            "attribute_not_exists(turns) OR turns < :most",
+            {":one": 1, ":most": most},
+            f"attribute_not_exists(turns) OR {fits}" if most > 0 else fits,
         )
 
     def _quota(self, turn: Head) -> dict[str, Any]:

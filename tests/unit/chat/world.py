@@ -178,14 +178,14 @@ class Machine:
     stopped: list[str] = field(default_factory=list)
     lost: bool = False
 
-    def start_execution(self, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002, N803
+    def start_execution(self, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002, ARG002, N803
         if self.lost:
             raise ReadTimeoutError(endpoint_url="states")
         if name in self.inputs:
             raise error("ExecutionAlreadyExists")
         self.inputs[name] = json.loads(input)
 
-    def stop_execution(self, executionArn: str, error: str) -> None:  # noqa: N803
+    def stop_execution(self, executionArn: str, error: str) -> None:  # noqa: ARG002, N803
         self.stopped.append(executionArn.rsplit(":", 1)[1])
 
 
@@ -230,7 +230,7 @@ class World:
         monkeypatch.setattr(database, "execute", self._chat_context)
         monkeypatch.setattr(database, "query", self._query)
 
-    def _chat_context(self, sql: str, values: dict[str, Any], *, repeatable: bool) -> Any:
+    def _chat_context(self, sql: str, values: dict[str, Any], **_: bool) -> Any:
         assert "app.chat_context(" in sql
         params = values["params"]
         self._check(params["user_id"], params["token_version"])
