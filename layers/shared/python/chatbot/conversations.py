@@ -106,7 +106,7 @@ def message(conversation_id: str, message_id: str) -> dict[str, Any] | None:
 
 def messages_before(conversation_id: str, message_id: str) -> Iterator[dict[str, Any]]:
     """The messages before another one, newest first."""
-    return tables.query(
+    until = tables.query(
         settings().conversations_table,
         "conversation_id = :conversation AND #item BETWEEN :first AND :last",
         {
@@ -118,6 +118,8 @@ def messages_before(conversation_id: str, message_id: str) -> Iterator[dict[str,
         ScanIndexForward=False,
         ConsistentRead=True,
     )
+    # BETWEEN counts its ends in.
+    return (item for item in until if item["message_id"] != message_id)
 
 
 def conversation_json(item: Mapping[str, Any]) -> dict[str, Any]:
