@@ -273,8 +273,9 @@ def follow_logs(stack: Stack) -> None:
     """Print the functions' log lines as they come, until Ctrl-C."""
     names = {group: key for key, group in outputs(stack)["log_group_names"].items()}
     logs = _session(stack).client("logs")
-    since = {group: int(time.time() * 1000) - 60_000 for group in names}
-    seen: dict[str, set[str]] = {group: set() for group in names}
+    since = dict.fromkeys(names, int(time.time() * 1000) - 60_000)
+    # Lines of the newest millisecond, of which others may yet come.
+    printed: dict[str, set[tuple[str, str]]] = {group: set() for group in names}
     while True:
         lines = []
         for group, key in names.items():
@@ -282,12 +283,13 @@ def follow_logs(stack: Stack) -> None:
                 logGroupName=group, startTime=since[group]
             )
             for event in (event for page in pages for event in page["events"]):
-                if event["eventId"] not in seen[group]:
-                    lines.append((event["timestamp"], key, event["message"].rstrip()))
-                    # Lines of one millisecond may come later than others of it.
-                    if event["timestamp"] > since[group]:
-                        since[group], seen[group] = event["timestamp"], set()
-                    seen[group].add(event["eventId"])
+                line = (event["logStreamName"], event["message"])
+                if line in printed[group]:
+                    continue
+                lines.append((event["timestamp"], key, event["message"].rstrip()))
+                if event["timestamp"] > since[group]:
+                    since[group], printed[group] = event["timestamp"], set()
+                printed[group].add(line)
         for _, key, message in sorted(lines):
             print(f"{key:16} {message}", flush=True)
         time.sleep(1)
