@@ -96,7 +96,7 @@ class Server:
         self._log.close()
         shutil.rmtree(self.directory / "tmp", ignore_errors=True)
 
-    def client(self, service: str, endpoint: str | None = None) -> Any:
+    def client(self, service: str, endpoint: str | None = None, **options: Any) -> Any:
         """A boto3 client of this server that tries once."""
         return boto3.client(
             service,
@@ -104,7 +104,7 @@ class Server:
             region_name="us-east-1",
             aws_access_key_id="test",
             aws_secret_access_key="test",
-            config=Config(retries={"max_attempts": 0}, read_timeout=60),
+            config=Config(retries={"max_attempts": 0}, read_timeout=60, **options),
         )
 
     def function(self, source: str, **options: Any) -> str:
