@@ -93,9 +93,11 @@ def _passages(body: Mapping[str, Any], question: str) -> list[tuple[str, str]]:
     found = []
     for text in texts:
         marks = list(_PASSAGE.finditer(text))
-        for mark, following in zip(marks, [*marks[1:], None], strict=True):
-            end = following.start() if following else len(text)
-            found.append((mark.group(1), text[mark.end() : end]))
+        ends = [mark.start() for mark in marks[1:]] + [len(text)]
+        found += [
+            (mark.group(1), text[mark.end() : end])
+            for mark, end in zip(marks, ends, strict=False)
+        ]
     return found
 
 
