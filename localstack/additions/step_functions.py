@@ -42,8 +42,10 @@ _ENDS = {
     "TIMED_OUT": "ExecutionTimedOut",
 }
 
-# Guards status, history and start of executions; never held while an event is delivered.
+# Guards status and history of executions; never held while an event is delivered.
 _lock = threading.RLock()
+# Makes a name and its execution one step.
+_starting = threading.RLock()
 _scopes: dict[str, scopes.Scope] = {}
 _ended_by_restart: list[tuple[str, str, Execution]] = []
 
@@ -178,7 +180,7 @@ def start_execution(data: Json) -> Json:
         return error_response_json(
             "InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'", 400
         )
-    with _lock:
+    with _starting:
         machine = stock._state_machines.get(
             stock._resolve_state_machine_arn(data.get("stateMachineArn", "").partition("#")[0])
         )

@@ -6,7 +6,14 @@ Quotations are from the Step Functions Developer Guide and API Reference.
 import json
 import statistics
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
+
+import pytest
 
 from tests.integration.parity.gateway import ROLE, Server, wait_until
 
@@ -634,3 +641,92 @@ def test_fifty_executions_run_side_by_side(stack: Server) -> None:
     assert {each["status"] for each in ended} == {"SUCCEEDED"}
     lasted = [(each["stopDate"] - each["startDate"]).total_seconds() for each in ended]
     assert max(lasted) < 5
+
+
+def test_side_by_side_does_not_use_up_the_time_of_an_expression(server: Server) -> None:
+    """AWS limits the evaluation of an expression, not the wait for a processor: what takes a
+    fraction of a second alone must not fail because 30 others are evaluated as well."""
+    sums = "{% $sum($map([1..4000], function($n) { $n * 2 })) %}"
+    arn = machine(server, {"Add": {"Type": "Pass", "Output": sums, "End": True}})
+    started = [start(server, arn) for _ in range(30)]
+    ended = [end(server, execution, 60) for execution in started]
+    assert {each["status"] for each in ended} == {"SUCCEEDED"}
+
+
+# --- Servers of their own ------------------------------------------------------------------------
+
+BOTH = pytest.mark.parametrize(
+    "module",
+    [
+        "localstack.server",
+        pytest.param("ministack", marks=pytest.mark.xfail(strict=True)),
+    ],
+)
+
+
+@contextmanager
+def gateway(module: str, directory: Path, **environment: str) -> Iterator[Server]:
+    """A server of this module with this environment."""
+    server = Server(["-m", module], directory, {"BIND_HOST": "127.0.0.1", **environment})
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@BOTH
+def test_an_execution_does_not_outlive_a_restart(module: str, tmp_path: Path) -> None:
+    """AWS has no restart. Whoever waits for the end of an execution must get one, with an event."""
+    state = {"PERSIST_STATE": "1", "STATE_DIR": str(tmp_path / "state")}
+    with gateway(module, tmp_path / "before", **state) as server:
+        queue = status_events(server)
+        arn = machine(server, {"Wait": {"Type": "Wait", "Seconds": 60, "End": True}})
+        execution = start(server, arn)
+    with gateway(module, tmp_path / "after", **state) as server:
+        found = end(server, execution)
+        assert found["status"] == "ABORTED"
+        assert history(server, execution)[-1]["type"] == "ExecutionAborted"
+        url = server.client("sqs").get_queue_url(QueueName=queue.rpartition("/")[2])["QueueUrl"]
+        assert detail_of(server, url, execution)["status"] == "ABORTED"
+
+
+@BOTH
+def test_a_machine_calls_the_bedrock_stand_in(module: str, tmp_path: Path) -> None:
+    """aws-sdk:bedrockruntime:converse goes where AWS_ENDPOINT_URL_BEDROCK_RUNTIME says, with
+    "parameter names in Pascal case" on the machine's side."""
+    asked: list[tuple[str, Any]] = []
+
+    class StandIn(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append((self.path, json.loads(body)))
+            answer = {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}}
+            text = json.dumps({**answer, "stopReason": "end_turn"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+    stand_in = ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
+    Thread(target=stand_in.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{stand_in.server_port}"
+    message = {"Role": "user", "Content": [{"Text": "hello"}]}
+    states = {
+        "Ask": {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::aws-sdk:bedrockruntime:converse",
+            "Arguments": {"ModelId": "model", "Messages": [message]},
+            "Output": "{% $states.result.Output.Message.Content[0].Text %}",
+            "End": True,
+        }
+    }
+    try:
+        with gateway(module, tmp_path, AWS_ENDPOINT_URL_BEDROCK_RUNTIME=url) as server:
+            found = run(server, states)
+    finally:
+        stand_in.shutdown()
+    assert found["status"] == "SUCCEEDED"
+    assert json.loads(found["output"]) == "hi"
+    sent = {"messages": [{"role": "user", "content": [{"text": "hello"}]}]}
+    assert asked == [("/model/model/converse", sent)]
