@@ -1,8 +1,7 @@
 -- What has no signed-in user yet, spans workspaces, or touches secrets: narrow functions that run as
 -- their owner. Each takes one jsonb and returns one; times are seconds unless named otherwise.
 
--- The caller, who must be active with the token version; locked, so that what changes a user's
--- sessions goes one after the other.
+-- The caller, who must be active with the token version.
 CREATE FUNCTION app.caller(p jsonb) RETURNS app.users
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -10,12 +9,20 @@ DECLARE
 BEGIN
     PERFORM app.enter((p ->> 'user_id')::uuid, NULL, p ->> 'request_id', p -> 'if_match');
     SELECT * INTO found_user FROM app.users
-    WHERE id = (p ->> 'user_id')::uuid AND is_active AND token_version = (p ->> 'token_version')::int
-    FOR NO KEY UPDATE;
+    WHERE id = (p ->> 'user_id')::uuid AND is_active
+        AND token_version = (p ->> 'token_version')::int;
     IF NOT FOUND THEN
         PERFORM app.fail('CB401', 'Unauthorized');
     END IF;
     RETURN found_user;
+END $$;
+
+-- The same, locked: what changes a user's sessions goes one after the other.
+CREATE FUNCTION app.locked_caller(p jsonb) RETURNS app.users
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM app.users WHERE id = (p ->> 'user_id')::uuid FOR NO KEY UPDATE;
+    RETURN app.caller(p);
 END $$;
 
 CREATE FUNCTION app.insert_user(p jsonb) RETURNS jsonb
@@ -62,7 +69,7 @@ RETURN (
 CREATE FUNCTION app.start_session(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    caller app.users := app.caller(p);
+    caller app.users := app.locked_caller(p);
 BEGIN
     DELETE FROM app.refresh_tokens WHERE user_id = caller.id AND family_expires_at < now();
     INSERT INTO app.refresh_tokens (token_hash, family_id, user_id, expires_at, family_expires_at)
@@ -103,6 +110,9 @@ BEGIN
     IF least(token.expires_at, token.family_expires_at) <= now() THEN
         RETURN '{"status": "expired"}';
     END IF;
+    -- The client has no new token before this ends, so whatever comes until then was under way
+    -- together with it: a little time lets requests that were sent at once arrive.
+    PERFORM pg_sleep(0.1);
     UPDATE app.refresh_tokens SET spent_at = clock_timestamp() WHERE token_hash = token.token_hash;
     INSERT INTO app.refresh_tokens (token_hash, family_id, user_id, expires_at, family_expires_at)
     VALUES (p ->> 'new_token_hash', token.family_id, token.user_id,
@@ -116,7 +126,7 @@ END $$;
 CREATE FUNCTION app.end_session(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    caller app.users := app.caller(p);
+    caller app.users := app.locked_caller(p);
 BEGIN
     DELETE FROM app.refresh_tokens
     WHERE user_id = caller.id AND family_id = (
@@ -138,7 +148,7 @@ END $$;
 CREATE FUNCTION app.change_password(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    caller app.users := app.caller(p);
+    caller app.users := app.locked_caller(p);
 BEGIN
     UPDATE app.users SET token_version = token_version + 1 WHERE id = caller.id;
     UPDATE app.credentials SET password_hash = p ->> 'password_hash' WHERE user_id = caller.id;

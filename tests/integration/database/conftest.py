@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 
 from chatbot import aws, database, log, settings
-from functions.migrate import handler
-from tests.integration.database.server import ADMIN, MASTER, DataApi, Secrets, Server, running_server
+from functions.migrate import handler, logins
+from tests.integration.database.server import (
+    ADMIN,
+    MASTER,
+    DataApi,
+    Secrets,
+    Server,
+    running_server,
+)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +38,7 @@ class Cluster:
 
     def sql(self, statement: str, user: str = ADMIN) -> list[Any]:
         """Rows, as text, of a statement run past the Data API."""
-        if user not in self.server.passwords or user.startswith("chatbot_") and user != MASTER:
+        if user not in (ADMIN, MASTER):
             secret = f"arn:chatbot-test-database-{user.removeprefix('chatbot_')}"
             self.server.passwords[user] = json.loads(self.secrets.values[secret])["password"]
         return self.server.sql(statement, user=user, database=self.name)
@@ -55,7 +62,7 @@ class Cluster:
         class Login:
             def __enter__(self) -> None:
                 patch.setattr(aws, "client", clients.__getitem__)
-                for module in (database, log, handler.logins):
+                for module in (database, log, logins):
                     patch.setattr(module, "settings", lambda: patched)
 
             def __exit__(self, *_: object) -> None:

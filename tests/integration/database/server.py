@@ -41,7 +41,7 @@ def _free_port() -> int:
 
 def _run(*command: str | Path) -> None:
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         command, user=user, cwd="/", capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -75,7 +75,9 @@ def running_server() -> Iterator[Server]:
             programs / "initdb", "-D", data, "-U", ADMIN, "--pwfile", folder / "password",
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync",
         )  # fmt: skip
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        options = (
+            f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        )
         _run(
             programs / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start",
         )  # fmt: skip

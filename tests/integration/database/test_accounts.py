@@ -90,7 +90,7 @@ def test_an_address_is_registered_once_in_any_case() -> None:
 
 def test_a_family_lives_on_through_many_refreshes() -> None:
     token = _start(register())
-    for _ in range(127):
+    for _ in range(30):
         status, token = _rotate(token)
         assert status == "ok"
 
@@ -104,7 +104,8 @@ def test_a_spent_token_revokes_the_family_when_presented_later(cluster: Cluster)
     assert _rotate(second)[0] == "unknown"
     assert _rotate(other_family)[0] == "ok"
     trail = cluster.sql(
-        f"SELECT actor_id FROM app.audit_log WHERE action = 'revoke' AND actor_id = '{person.user_id}'"  # noqa: S608
+        f"""SELECT 1 FROM app.audit_log
+            WHERE action = 'revoke' AND actor_id = '{person.user_id}'"""  # noqa: S608
     )
     assert len(trail) == 1
 
@@ -134,8 +135,19 @@ def test_one_gets_the_pair_and_none_revokes_when_20_refresh_at_once(attempt: int
     assert _rotate(winner)[0] == "ok"
 
 
+def test_requests_sent_at_once_race_although_some_arrive_later() -> None:
+    token = _start(register())
+
+    def refresh(_: int) -> str:
+        return _rotate(token, at_ms=_now())[0]
+
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = list(threads.map(refresh, range(4)))
+    assert sorted(outcomes) == ["ok", "raced", "raced", "raced"]
+
+
 def test_no_token_outlives_a_revocation_when_reuse_and_refresh_meet() -> None:
-    for _ in range(10):
+    for _ in range(5):
         first = _start(register())
         _, second = _rotate(first)
         with ThreadPoolExecutor(2) as threads:
@@ -280,9 +292,7 @@ def test_users_are_made_changed_and_removed_by_administrators_only(cluster: Clus
     assert gone == {"id": person.user_id}
     assert database.call("app.delete_user", {**caller, **target}) is None
     with pytest.raises(PreconditionFailed):
-        database.call(
-            "app.delete_user", {**caller, "target_id": made["id"], "if_match": ["9"]}
-        )
+        database.call("app.delete_user", {**caller, "target_id": made["id"], "if_match": ["9"]})
 
 
 def test_a_chat_finds_its_chatbot_in_the_callers_workspaces_only() -> None:

@@ -38,9 +38,9 @@ def test_only_own_rows_are_seen_when_the_where_is_forgotten(
     ours, theirs = pair
     rows = _run(ours, f"SELECT jsonb_agg(to_jsonb(t)) FROM app.{table} AS t")  # noqa: S608
     assert {row["workspace_id"] for row in rows} == {ours.workspace_id}
-    own = cluster.sql(f"SELECT count(*) FROM app.{table} WHERE workspace_id = '{ours.workspace_id}'")  # noqa: S608
-    other = cluster.sql(
-        f"SELECT count(*) FROM app.{table} WHERE workspace_id = '{theirs.workspace_id}'"  # noqa: S608
+    own, other = (
+        cluster.sql(f"SELECT count(*) FROM app.{table} WHERE workspace_id = '{workspace_id}'")  # noqa: S608
+        for workspace_id in (ours.workspace_id, theirs.workspace_id)
     )
     assert own == [[str(len(rows))]]
     assert int(other[0][0]) > 0
@@ -65,12 +65,13 @@ def test_other_tenants_rows_are_not_found_when_named_by_their_ids(
         "SELECT app.json(w) FROM app.workspaces w WHERE id = ($1->>'workspace')::uuid",
         "SELECT app.json(u) FROM app.users u WHERE id = ($1->>'user')::uuid",
         "SELECT app.json(m) FROM app.memberships m WHERE workspace_id = ($1->>'workspace')::uuid",
-        "UPDATE app.chatbots c SET name = 'x' WHERE id = ($1->>'chatbot')::uuid RETURNING app.json(c)",
-        "UPDATE app.workspaces w SET name = 'x' WHERE id = ($1->>'workspace')::uuid RETURNING app.json(w)",
-        "UPDATE app.users u SET username = 'x' WHERE id = ($1->>'user')::uuid RETURNING app.json(u)",
-        "DELETE FROM app.chatbots c WHERE id = ($1->>'chatbot')::uuid RETURNING app.json(c)",
-        "DELETE FROM app.users u WHERE id = ($1->>'user')::uuid RETURNING app.json(u)",
-        "DELETE FROM app.memberships m WHERE user_id = ($1->>'user')::uuid RETURNING app.json(m)",
+        "UPDATE app.chatbots SET name = '' WHERE id = ($1->>'chatbot')::uuid RETURNING to_jsonb(1)",
+        "UPDATE app.workspaces SET name = 'x' WHERE id = ($1->>'workspace')::uuid"
+        " RETURNING to_jsonb(id)",
+        "UPDATE app.users SET username = 'x' WHERE id = ($1->>'user')::uuid RETURNING to_jsonb(id)",
+        "DELETE FROM app.chatbots WHERE id = ($1->>'chatbot')::uuid RETURNING to_jsonb(id)",
+        "DELETE FROM app.users WHERE id = ($1->>'user')::uuid RETURNING to_jsonb(id)",
+        "DELETE FROM app.memberships WHERE user_id = ($1->>'user')::uuid RETURNING to_jsonb(1)",
     ):
         params = {
             "chatbot": theirs.chatbot_id,
@@ -111,9 +112,7 @@ def test_other_tenants_rows_stay_as_they_are_when_a_write_forgets_its_where(
 
 
 @pytest.mark.parametrize("table", ["roles", "memberships", "invitations", "chatbots"])
-def test_rows_cannot_be_put_into_another_tenant(
-    pair: tuple[Tenant, Tenant], table: str
-) -> None:
+def test_rows_cannot_be_put_into_another_tenant(pair: tuple[Tenant, Tenant], table: str) -> None:
     ours, theirs = pair
     move = f"UPDATE app.{table} SET workspace_id = ($1->>'workspace')::uuid RETURNING to_jsonb(1)"  # noqa: S608
     copies = {
@@ -130,7 +129,10 @@ def test_rows_cannot_be_put_into_another_tenant(
             VALUES (($1->>'workspace')::uuid, 'spy', 'm', 0, 1, 1, '{}') RETURNING to_jsonb(id)""",
     }
     params = {"workspace": theirs.workspace_id, "role": theirs.roles["owner"]}
-    _run(ours, "INSERT INTO app.roles (name, permissions) VALUES ('own', '{}') RETURNING to_jsonb(id)")
+    _run(
+        ours,
+        "INSERT INTO app.roles (name, permissions) VALUES ('own', '{}') RETURNING to_jsonb(id)",
+    )
     for statement in (move, copies[table]):
         with pytest.raises(StatementFailed, match=r"^42501$"):
             _run(ours, statement, params)
@@ -147,9 +149,7 @@ def test_a_role_of_another_tenant_cannot_be_given(
            VALUES ('x@example.com', ($1->>'role')::uuid, now()) RETURNING to_jsonb(1)""",
     ):
         with pytest.raises(Conflict):
-            _run(
-                ours, statement, {"role": theirs.roles["viewer"], "user": ours.viewer.user_id}
-            )
+            _run(ours, statement, {"role": theirs.roles["viewer"], "user": ours.viewer.user_id})
     # The keys themselves hold it, for whoever writes.
     loose = cluster.sql(
         """
@@ -262,7 +262,7 @@ FORBIDDEN = (
     "CREATE TEMPORARY TABLE mine (id int)",
     "CREATE SCHEMA mine",
     "CREATE FUNCTION app.mine() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
-    "CREATE OR REPLACE FUNCTION app.workspace_id() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
+    "CREATE OR REPLACE FUNCTION app.user_id() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
     "CREATE TRIGGER mine BEFORE UPDATE ON app.chatbots FOR EACH ROW EXECUTE FUNCTION app.touch()",
     "CREATE ROLE mine SUPERUSER",
     "ALTER ROLE CURRENT_USER BYPASSRLS",
@@ -286,6 +286,7 @@ FORBIDDEN = (
     "SELECT app.apply_migration('{}')",
     "SELECT app.revert_migration('{}')",
     "SELECT app.caller('{}')",
+    "SELECT app.locked_caller('{}')",
     "UPDATE app.credentials SET password_hash = 'mine'",
     "UPDATE app.users SET is_admin = true",
     "UPDATE app.users SET is_active = true",
@@ -298,7 +299,8 @@ FORBIDDEN = (
     "UPDATE app.audit_log SET action = 'nothing'",
     "DELETE FROM app.audit_log",
     "TRUNCATE app.audit_log",
-    "INSERT INTO app.audit_log (actor_id, action, resource_type) VALUES (gen_random_uuid(), 'x', 'x')",
+    "INSERT INTO app.audit_log (actor_id, action, resource_type)"
+    " VALUES (gen_random_uuid(), 'x', 'x')",
     "INSERT INTO app.audit_log (workspace_id, action, resource_type)"
     " VALUES (gen_random_uuid(), 'x', 'x')",
     "INSERT INTO app.audit_log (id, action, resource_type) VALUES (gen_random_uuid(), 'x', 'x')",
@@ -346,7 +348,9 @@ def test_nothing_is_seen_when_the_variables_are_unset_or_left_over(
     cluster: Cluster, pair: tuple[Tenant, Tenant], user: str
 ) -> None:
     ours, _ = pair
-    tables = ("workspaces",) if user == "chatbot_worker" else (*TENANT_TABLES, "workspaces", "users")
+    tables = (
+        ("workspaces",) if user == "chatbot_worker" else (*TENANT_TABLES, "workspaces", "users")
+    )
     for table in tables:
         assert cluster.sql(f"SELECT * FROM app.{table}", user=user) == []  # noqa: S608
     # The pool lends out the newest session again: the variables are now empty strings in it.

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from chatbot import database
 from functions.migrate import migrations
 from functions.migrate.migrations import MigrationError
-
 from tests.integration.database.conftest import Cluster
 
 NewCluster = Callable[..., Cluster]
@@ -117,7 +117,7 @@ def test_a_failing_migration_leaves_no_trace(
         "CREATE TABLE app.half (id int); INSERT INTO app.nowhere VALUES (1);"
     )
     (folder / f"{number:04}_broken.down.sql").write_text("DROP TABLE app.half;")
-    with pytest.raises(MigrationError, match='_broken: ERROR: relation "app.nowhere" does not'):
+    with pytest.raises(MigrationError, match=r'_broken: ERROR: +relation "app\.nowhere"'):
         cluster.migrate("up")
     assert cluster.sql(_OBJECTS) == before
     assert cluster.migrate("status")["pending"] == [f"{number:04}_broken"]
@@ -131,7 +131,9 @@ def test_create_administrator_is_safe_to_repeat(cluster: Cluster) -> None:
         "password": "correct horse battery",
     }
     first = cluster.migrate("create_administrator", **event)["user"]
-    again = cluster.migrate("create_administrator", **{**event, "email": "root@EXAMPLE.com"})["user"]
+    again = cluster.migrate("create_administrator", **{**event, "email": "root@EXAMPLE.com"})[
+        "user"
+    ]
     assert first["is_admin"] is True
     assert again["id"] == first["id"]
     with cluster.as_login("app"):

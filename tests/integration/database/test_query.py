@@ -70,11 +70,11 @@ def test_one_round_trip_a_call(app: Cluster, ours: Tenant) -> None:
 
 
 def test_a_member_needs_the_permission(ours: Tenant) -> None:
-    call = {"workspace_id": ours.workspace_id, "permission": "chatbots:write"}
+    call: dict[str, Any] = {"workspace_id": ours.workspace_id, "permission": "chatbots:write"}
     assert database.query(ours.owner, INSERT_CHATBOT, {"name": "b"}, **call)["name"] == "b"
     with pytest.raises(Forbidden):
         database.query(ours.viewer, INSERT_CHATBOT, {"name": "b"}, **call)
-    read = {"workspace_id": ours.workspace_id, "permission": "chatbots:read"}
+    read: dict[str, Any] = {"workspace_id": ours.workspace_id, "permission": "chatbots:read"}
     assert database.query(ours.viewer, COUNT, **read) == 2
     assert database.query(ours.viewer, COUNT, workspace_id=ours.workspace_id) == 2
 
@@ -148,7 +148,7 @@ SET_QUOTA = """
 def test_an_administrator_sees_a_workspace_and_its_quota_and_nothing_in_it(
     ours: Tenant, administrator: Person
 ) -> None:
-    where = {"workspace_id": ours.workspace_id}
+    where: dict[str, Any] = {"workspace_id": ours.workspace_id}
     seen = database.query(administrator, READ_WORKSPACE, administrator="allowed", **where)
     assert (seen["id"], seen["permissions"]) == (ours.workspace_id, [])
     changed = database.query(
@@ -159,9 +159,9 @@ def test_an_administrator_sees_a_workspace_and_its_quota_and_nothing_in_it(
         **where,
     )
     assert changed["quota"] == {"max_concurrent_turns": 9}
-    for refused in ({}, {"permission": "chatbots:read"}):
+    for permission in (None, "chatbots:read"):
         with pytest.raises(NotFound):
-            database.query(administrator, COUNT, **where, **refused)
+            database.query(administrator, COUNT, permission=permission, **where)
     with pytest.raises(NotFound):  # a name and a quota: the permission is needed too
         database.query(
             administrator,
@@ -183,7 +183,7 @@ def test_an_administrator_sees_a_workspace_and_its_quota_and_nothing_in_it(
 
 
 def test_a_member_does_not_pass_as_an_administrator(ours: Tenant) -> None:
-    where = {"workspace_id": ours.workspace_id}
+    where: dict[str, Any] = {"workspace_id": ours.workspace_id}
     seen = database.query(ours.owner, READ_WORKSPACE, administrator="allowed", **where)
     assert "workspace:delete" in seen["permissions"]
     quota = {"quota": {"max_concurrent_turns": 99}}
@@ -192,13 +192,11 @@ def test_a_member_does_not_pass_as_an_administrator(ours: Tenant) -> None:
     with pytest.raises(Forbidden):  # by a statement that forgot to ask for one
         database.query(ours.owner, SET_QUOTA, quota, permission="workspace:update", **where)
     with pytest.raises(Forbidden):
-        database.query(
-            ours.owner, "SELECT jsonb_agg(id) FROM app.users", administrator="required"
-        )
+        database.query(ours.owner, "SELECT jsonb_agg(id) FROM app.users", administrator="required")
 
 
 def test_if_match_tells_stale_from_missing(ours: Tenant) -> None:
-    where = {"workspace_id": ours.workspace_id}
+    where: dict[str, Any] = {"workspace_id": ours.workspace_id}
     first = database.query(ours.owner, READ, {"id": ours.chatbot_id}, **where)
     assert first["version"] == 1
     rename = {"id": ours.chatbot_id, "name": "second"}
@@ -286,7 +284,7 @@ def test_a_key_is_scoped_to_user_route_workspace_and_body(app: Cluster, ours: Te
 
 
 def test_a_key_is_free_when_the_first_call_failed(ours: Tenant) -> None:
-    where = {"workspace_id": ours.workspace_id, "idempotency": _key("k")}
+    where: dict[str, Any] = {"workspace_id": ours.workspace_id, "idempotency": _key("k")}
     with pytest.raises(ValidationFailed):
         database.query(ours.owner, INSERT_CHATBOT, {"name": "nul \x00"}, **where)
     with pytest.raises(NotFound):
@@ -295,7 +293,7 @@ def test_a_key_is_free_when_the_first_call_failed(ours: Tenant) -> None:
 
 
 def test_a_key_is_forgotten_after_a_day(cluster: Cluster, ours: Tenant) -> None:
-    where = {"workspace_id": ours.workspace_id, "idempotency": _key("k")}
+    where: dict[str, Any] = {"workspace_id": ours.workspace_id, "idempotency": _key("k")}
     first = database.query(ours.owner, INSERT_CHATBOT, {"name": "n"}, **where)
     aged = "UPDATE app.idempotency_keys SET created_at = now() - interval '{}' WHERE user_id = '{}'"
     cluster.sql(aged.format("23 hours 59 minutes", ours.owner.user_id))
@@ -305,7 +303,8 @@ def test_a_key_is_forgotten_after_a_day(cluster: Cluster, ours: Tenant) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["  outer space \n", "é decomposed e\u0301", "日本語 😀", "\\u0000 '\"$1;--", "\x7f\x1f"]
+    "text",
+    ["  outer space \n", "é decomposed e\u0301", "日本語 😀", "\\u0000 '\"$1;--", "\x7f\x1f"],
 )
 def test_strings_come_back_byte_for_byte(ours: Tenant, text: str) -> None:
     made = database.query(
@@ -318,14 +317,12 @@ def test_strings_come_back_byte_for_byte(ours: Tenant, text: str) -> None:
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "\udc00x"])
 def test_what_cannot_be_stored_is_a_validation_failure(ours: Tenant, text: str) -> None:
     with pytest.raises(ValidationFailed) as refusal:
-        database.query(
-            ours.owner, INSERT_CHATBOT, {"name": text}, workspace_id=ours.workspace_id
-        )
+        database.query(ours.owner, INSERT_CHATBOT, {"name": text}, workspace_id=ours.workspace_id)
     assert refusal.value.detail == "A value cannot be stored."
 
 
 def test_an_answer_larger_than_a_row_of_the_data_api_arrives_whole(ours: Tenant) -> None:
-    text = "日本語\n\"😀\"" * 11_000  # 230 KB of UTF-8
+    text = '日本語\n"😀"' * 11_000  # 230 KB of UTF-8
     answer = database.query(
         ours.owner, "SELECT $1->'text'", {"text": text}, workspace_id=ours.workspace_id
     )
@@ -334,8 +331,9 @@ def test_an_answer_larger_than_a_row_of_the_data_api_arrives_whole(ours: Tenant)
 
 def test_a_page_ends_early_when_its_rows_are_large(ours: Tenant) -> None:
     statement = """
-        SELECT app.page(array_agg(jsonb_build_object('n', n, 'text', repeat('x', $2)) ORDER BY n), 50)
-        FROM generate_series(1, 51) n
+        SELECT app.page(array_agg(row ORDER BY n), 50)
+        FROM (SELECT n, jsonb_build_object('n', n, 'text', repeat('x', $2)) AS row
+              FROM generate_series(1, 51) n) AS rows
     """
     small = database.query(ours.owner, statement.replace("$2", "10"))
     assert [item["n"] for item in small["items"]] == list(range(1, 51))
@@ -357,7 +355,7 @@ def test_changes_are_audited_with_actor_and_request_but_without_prompts(
     monkeypatch.setattr("chatbot.log.request_id", lambda: "request-7")
     change = """UPDATE app.chatbots c SET name = 'new', system_prompt = 'private'
                 WHERE id = ($1->>'id')::uuid RETURNING app.json(c)"""
-    where = {"workspace_id": ours.workspace_id}
+    where: dict[str, Any] = {"workspace_id": ours.workspace_id}
     database.query(ours.owner, change, {"id": ours.chatbot_id}, **where)
     database.query(ours.owner, DELETE, {"id": ours.chatbot_id}, **where)
     trail = database.query(
@@ -392,7 +390,7 @@ def test_a_workspace_keeps_an_owner(ours: Tenant) -> None:
     leave = "DELETE FROM app.memberships WHERE user_id = app.user_id() RETURNING to_jsonb(1)"
     demote = """UPDATE app.memberships SET role_id = ($1->>'role')::uuid
                 WHERE user_id = app.user_id() RETURNING to_jsonb(1)"""
-    where = {"workspace_id": ours.workspace_id}
+    where: dict[str, Any] = {"workspace_id": ours.workspace_id}
     with pytest.raises(Conflict, match="at least one owner"):
         database.query(ours.owner, leave, **where)
     with pytest.raises(Conflict):
@@ -403,7 +401,7 @@ def test_a_workspace_keeps_an_owner(ours: Tenant) -> None:
 
 
 def test_one_owner_stays_when_all_leave_at_once(ours: Tenant) -> None:
-    where = {"workspace_id": ours.workspace_id}
+    where: dict[str, Any] = {"workspace_id": ours.workspace_id}
     owners = [ours.owner, *(register("owner") for _ in range(5))]
     for person in owners[1:]:
         database.query(
@@ -419,7 +417,7 @@ def test_one_owner_stays_when_all_leave_at_once(ours: Tenant) -> None:
 
 
 def test_system_roles_are_read_only_and_a_role_in_use_stays(ours: Tenant) -> None:
-    where = {"workspace_id": ours.workspace_id}
+    where: dict[str, Any] = {"workspace_id": ours.workspace_id}
     role = database.query(
         ours.owner,
         """INSERT INTO app.roles AS r (name, permissions) VALUES ('own', '{chat:use}')
