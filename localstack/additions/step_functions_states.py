@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from jsonata.timebox import Timebox
 from ministack.services import stepfunctions as stock
 
 from localstack.additions import step_functions_scope as scopes
@@ -137,6 +138,11 @@ def scaled_sleep(seconds: float) -> None:
 
 
 # --- Task ----------------------------------------------------------------------------------------
+
+
+def _thread_milliseconds() -> int:
+    """The clock of JSONata's one-second limit: the thread's own work, not what others take."""
+    return round(time.thread_time() * 1000)
 
 
 def _is_jsonata(state_def: State, ctx: Context) -> bool:
@@ -595,6 +601,8 @@ def install() -> None:
         "execution",
         "ctx",
     )
+    require(Timebox, "current_milli_time")
+    Timebox.current_milli_time = staticmethod(_thread_milliseconds)
     _stock_success = replace(stock, "_send_task_success", send_task_success)
     _stock_failure = replace(stock, "_send_task_failure", send_task_failure)
     _stock_heartbeat = replace(stock, "_send_task_heartbeat", send_task_heartbeat)
