@@ -89,7 +89,7 @@ locals {
               )
             },
             {
-              actions   = ["secretsmanager:PutSecretValue"]
+              actions   = ["secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"]
               resources = [for secret in values(aws_secretsmanager_secret.database) : secret.arn]
             },
             { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [module.key["secrets"].arn] },

@@ -55,7 +55,16 @@ variable "functions" {
         "ANY /api/v1/workspaces/{workspace_id}/conversations",
         "ANY /api/v1/workspaces/{workspace_id}/conversations/{proxy+}",
       ]
-      access = { conversations = "readwrite", database = "app", guards = "readwrite" }
+      # Beside its own table all that a running turn is ended with, before its conversation goes.
+      access = {
+        connections   = "readwrite"
+        conversations = "readwrite"
+        database      = "app"
+        guards        = "readwrite"
+        turns         = "readwrite"
+        usage         = "readwrite"
+        websocket     = "post"
+      }
     }
     platform = {
       description = "Serves health, and 404 for every path that no other function has."
@@ -104,9 +113,8 @@ variable "functions" {
       access = {
         bedrock       = "invoke"
         connections   = "readwrite"
-        conversations = "readwrite"
+        conversations = "read"
         turns         = "readwrite"
-        usage         = "readwrite"
         websocket     = "post"
       }
     }
@@ -209,18 +217,17 @@ locals {
     local.is_local ? { AWS_ENDPOINT_URL_BEDROCK_RUNTIME = var.bedrock_endpoint } : {},
   )
 
-  # Functions without the database get the application's login too: settings ask for a name, and
-  # the role, not the variable, gives access.
+  # `migrate` starts as the cluster's master and makes the other logins. Functions without the
+  # database name the application's login too: the role, not the variable, gives access.
+  database_secret_arns = merge(
+    { for login, secret in aws_secretsmanager_secret.database : login => secret.arn },
+    { migrator = module.database.master_secret_arn },
+  )
+
   function_environments = {
     for key, function in var.functions : key => merge(
       local.environment,
-      { DATABASE_SECRET_ARN = aws_secretsmanager_secret.database[lookup(function.access, "database", "app")].arn },
-      lookup(function.access, "database", "") != "migrator" ? {} : {
-        DATABASE_MASTER_SECRET_ARN   = module.database.master_secret_arn
-        DATABASE_MIGRATOR_SECRET_ARN = aws_secretsmanager_secret.database["migrator"].arn
-        DATABASE_APP_SECRET_ARN      = aws_secretsmanager_secret.database["app"].arn
-        DATABASE_WORKER_SECRET_ARN   = aws_secretsmanager_secret.database["worker"].arn
-      },
+      { DATABASE_SECRET_ARN = local.database_secret_arns[lookup(function.access, "database", "app")] },
       function.environment,
     )
   }

@@ -1,10 +1,3 @@
-# The key that signs access tokens. Terraform makes the first one and never sees it again: neither
-# plan nor state holds it. The rotation replaces it.
-ephemeral "aws_secretsmanager_random_password" "signing" {
-  password_length     = 64
-  exclude_punctuation = true
-}
-
 resource "aws_secretsmanager_secret" "signing" {
   name                    = "${local.name}-signing"
   description             = "Keys that sign access tokens: {\"current\": id, \"keys\": {id: key}}"
@@ -12,11 +5,14 @@ resource "aws_secretsmanager_secret" "signing" {
   recovery_window_in_days = local.secret_recovery_days
 }
 
+# Terraform makes the first key and never sees it again: what is write-only is in no plan and no
+# state. The rotation replaces it. Two UUIDs are 244 random bits; the ephemeral resource that makes
+# passwords would do as well, but Terraform's mocks know none, and the whole root could not be tested.
 resource "aws_secretsmanager_secret_version" "signing" {
   secret_id = aws_secretsmanager_secret.signing.id
   secret_string_wo = jsonencode({
     current = "1"
-    keys    = { "1" = ephemeral.aws_secretsmanager_random_password.signing.random_password }
+    keys    = { "1" = sha512("${uuid()}${uuid()}") }
   })
   # A higher number writes a new secret and so ends every session: the rotation is for that.
   secret_string_wo_version = 1

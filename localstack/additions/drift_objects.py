@@ -15,6 +15,7 @@ from localstack.additions.seam import replace, require
 def install() -> None:
     """Wrap the begin and the end of a multipart upload. Fails if what it calls has moved."""
     require(s3, "_qp", "params", "key", "default")
+    require(s3, "_persist_version_state", "bucket_name", "key", "bucket")
 
     def _create_multipart_upload(bucket_name: str, key: str, headers: dict[str, str]) -> Any:
         status, answer, body = stock_create(bucket_name, key, headers)
@@ -37,6 +38,7 @@ def install() -> None:
         if response[0] == 200 and "tags" in upload:
             version = s3._buckets[bucket_name]["objects"][key].get("version_id")
             s3._object_tags[(bucket_name, key, version)] = upload["tags"]
+            s3._persist_version_state(bucket_name, key, s3._buckets[bucket_name])
         return response
 
     stock_create = replace(s3, "_create_multipart_upload", _create_multipart_upload)

@@ -12,3 +12,13 @@ output "stage_arn" {
   description = "ARN of the stage."
   value       = aws_apigatewayv2_stage.this.arn
 }
+
+output "routes" {
+  description = "Route key to the route: what authorizes it, and which authorizer."
+  value = {
+    for key, route in aws_apigatewayv2_route.this : key => {
+      authorization_type = route.authorization_type
+      authorizer_id      = route.authorizer_id
+    }
+  }
+}

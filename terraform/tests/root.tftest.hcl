@@ -1,0 +1,186 @@
+# The whole root: who may do what, what is open, what is protected, where it is found. The local
+# stack does not enforce IAM, so a missing or an unneeded permission shows here or on AWS.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+override_resource {
+  target = module.key["secrets"].aws_kms_key.this
+  values = { arn = "arn:aws:kms:us-east-1:123456789012:key/secrets" }
+}
+
+override_resource {
+  target = aws_secretsmanager_secret.signing
+  values = { arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:signing" }
+}
+
+variables {
+  environment       = "test"
+  bedrock_model_id  = "us.anthropic.claude-test-v1:0"
+  bedrock_model_ids = ["us.anthropic.claude-test-v1:0", "amazon.nova-test-v1:0"]
+  database          = { min_capacity = 0.5, max_capacity = 1 }
+}
+
+run "on_aws" {
+  command = apply
+
+  assert {
+    condition = alltrue([
+      for function in module.function : !strcontains(join(",", flatten(jsondecode(function.policy).Statement[*].Action)), "*")
+    ])
+    error_message = "Actions are named one by one."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for function in module.function : [
+        for statement in jsondecode(function.policy).Statement :
+        !contains(flatten([statement.Resource]), "*") || alltrue([for action in statement.Action : startswith(action, "xray:")])
+      ]
+    ]))
+    error_message = "Only X-Ray, which knows no resources, is given all of them."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key
+      if strcontains(function.policy, "secret:signing")
+    ]) == toset(["auth", "authorizer"])
+    error_message = "Only sign-in and the authorizer read the signing keys."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key if strcontains(function.policy, "secret:master")
+    ]) == toset(["migrate"])
+    error_message = "Only migrations know the cluster's master."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key if strcontains(function.policy, "secretsmanager:PutSecretValue")
+    ]) == toset(["migrate"])
+    error_message = "Only migrations write the logins' passwords."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key if strcontains(function.policy, "bedrock:")
+    ]) == toset(["chat_stream"])
+    error_message = "Only the state that streams asks a model."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(module.function["chat_stream"].policy).Statement : statement.Resource
+      if contains(statement.Action, "bedrock:InvokeModelWithResponseStream")
+      ])) == toset([
+      "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-test-v1:0",
+      "arn:aws:bedrock:*::foundation-model/anthropic.claude-test-v1:0",
+      "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-test-v1:0",
+    ])
+    error_message = "A profile is allowed with the model behind it, a model in its own region."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key if strcontains(function.policy, "states:")
+    ]) == toset(["ws_message"])
+    error_message = "Only the function that takes frames starts and stops turns."
+  }
+
+  assert {
+    condition     = !strcontains(module.function["chat_stream"].policy, "rds-data:") && !strcontains(module.function["chat_end"].policy, "rds-data:")
+    error_message = "A turn under way needs no database."
+  }
+
+  assert {
+    condition     = strcontains(jsonencode(local.function_statements["platform"]), "dynamodb:GetItem") && !strcontains(module.function["platform"].policy, "dynamodb:PutItem")
+    error_message = "Health reads a table and writes none."
+  }
+
+  assert {
+    condition     = local.function_environments["migrate"].DATABASE_SECRET_ARN == module.database.master_secret_arn
+    error_message = "Migrations start as the master."
+  }
+
+  assert {
+    condition     = output.api_url == "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
+    error_message = "The REST API has no stage in its address and no trailing slash."
+  }
+
+  assert {
+    condition     = output.websocket_url == "wss://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/ws"
+    error_message = "The WebSocket's address ends in the stage."
+  }
+
+  assert {
+    condition     = !contains(keys(local.environment), "AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
+    error_message = "On AWS Bedrock is Bedrock."
+  }
+
+  assert {
+    condition = alltrue([
+      for route in module.http_api.routes : route.authorization_type == "CUSTOM" && route.authorizer_id != null
+    ])
+    error_message = "Every route of the REST API asks the authorizer."
+  }
+
+  assert {
+    condition     = contains(keys(module.http_api.routes), "$default")
+    error_message = "A path that nobody has is answered by us."
+  }
+
+  assert {
+    condition     = { for key, route in module.websocket_api.routes : key => route.authorization_type } == { "$connect" = "CUSTOM", "$default" = "NONE", "$disconnect" = "NONE" }
+    error_message = "A connection is authorized when it is made; there are no other routes."
+  }
+
+  assert {
+    condition = alltrue([
+      for table in aws_dynamodb_table.this :
+      table.deletion_protection_enabled && table.point_in_time_recovery[0].enabled && table.server_side_encryption[0].enabled
+    ])
+    error_message = "Tables are protected, can be restored, and use a key of ours."
+  }
+
+  assert {
+    condition     = alltrue([for secret in aws_secretsmanager_secret.database : secret.recovery_window_in_days == 30])
+    error_message = "A deleted secret can be had back for a month."
+  }
+}
+
+run "on_the_local_stack" {
+  command = apply
+
+  variables {
+    gateway_endpoint = "http://127.0.0.1:4566"
+    bedrock_endpoint = "http://127.0.0.1:4511"
+  }
+
+  assert {
+    condition     = output.api_url == "http://127.0.0.1:4566/_aws/execute-api/a1b2c3d4e5/$default"
+    error_message = "The local REST API is a path of the gateway."
+  }
+
+  assert {
+    condition     = output.websocket_url == "ws://127.0.0.1:4566/_aws/execute-api/a1b2c3d4e5/ws"
+    error_message = "The local WebSocket is a path of the gateway."
+  }
+
+  assert {
+    condition     = local.environment.TURN_WATCH_QUEUE_URL == "http://127.0.0.1:4566/123456789012/chatbot-test-turn-watch"
+    error_message = "Queues are paths of the gateway."
+  }
+}
+
+run "default_model_has_to_be_allowed" {
+  command = plan
+
+  variables {
+    bedrock_model_ids = ["amazon.nova-test-v1:0"]
+  }
+
+  expect_failures = [var.bedrock_model_ids]
+}
