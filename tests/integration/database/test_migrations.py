@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chatbot import database
-from functions.migrate import migrations
-from functions.migrate.migrations import MigrationError
+from functions.migrate import files
+from functions.migrate.files import MigrationError
 from tests.integration.database.conftest import Cluster
 
 NewCluster = Callable[..., Cluster]
@@ -32,7 +32,7 @@ _OBJECTS = """
 
 def test_schema_is_the_same_when_migrated_up_down_and_up(new_cluster: NewCluster) -> None:
     cluster = new_cluster()
-    names = [str(one) for one in migrations.read()]
+    names = [str(one) for one in files.read()]
     assert cluster.migrate("up") == {"migrations": names}
     made = cluster.sql(_OBJECTS)
 
@@ -47,7 +47,7 @@ def test_schema_is_the_same_when_migrated_up_down_and_up(new_cluster: NewCluster
 
 def test_each_migration_can_be_reverted_by_itself(new_cluster: NewCluster) -> None:
     cluster = new_cluster()
-    for one in migrations.read():
+    for one in files.read():
         assert cluster.migrate("up", to=one.version) == {"migrations": [str(one)]}
         made = cluster.sql(_OBJECTS)
         assert cluster.migrate("down") == {"migrations": [str(one)]}
@@ -69,7 +69,7 @@ def test_up_works_when_the_secrets_are_left_from_an_earlier_database(
 ) -> None:
     secrets = dict(cluster.secrets.values)
     later = new_cluster()
-    assert later.migrate("up") == {"migrations": [str(one) for one in migrations.read()]}
+    assert later.migrate("up") == {"migrations": [str(one) for one in files.read()]}
     assert later.secrets.values == secrets
     for login in ("migrator", "app", "worker"):
         kept = json.loads(secrets[f"arn:chatbot-test-database-{login}"])
@@ -83,8 +83,8 @@ def test_up_works_when_the_secrets_are_left_from_an_earlier_database(
 
 def _copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = folder / "migrations"
-    shutil.copytree(migrations.FOLDER, copy)
-    monkeypatch.setattr(migrations.read, "__defaults__", (copy,))
+    shutil.copytree(files.FOLDER, copy)
+    monkeypatch.setattr(files.read, "__defaults__", (copy,))
     return copy
 
 
@@ -112,7 +112,7 @@ def test_a_failing_migration_leaves_no_trace(
     cluster.migrate("up")
     before = cluster.sql(_OBJECTS)
     folder = _copied(tmp_path, monkeypatch)
-    number = migrations.read(folder)[-1].version + 1
+    number = files.read(folder)[-1].version + 1
     (folder / f"{number:04}_broken.up.sql").write_text(
         "CREATE TABLE app.half (id int); INSERT INTO app.nowhere VALUES (1);"
     )
