@@ -207,34 +207,23 @@ def stop_execution(data: Json) -> Json:
 def run_execution(exec_arn: str) -> None:
     """Walk a machine to its end, in the thread that StartExecution made for it."""
     execution = stock._executions[exec_arn]
-    machine = stock._state_machines.get(execution["stateMachineArn"])
-    if machine is None:
-        fail_execution(execution, "States.Runtime", "The state machine no longer exists.")
-        return
     scope = scopes.part()
     with _lock:
         if execution["status"] != "RUNNING":
             return
         _scopes[exec_arn] = scope
-    definition = json.loads(machine["definition"])
-    given = json.loads(execution["input"])
-    ctx = {
-        "QueryLanguage": definition.get("QueryLanguage", "JSONPath"),
-        "Execution": {
-            "Id": exec_arn,
-            "Input": given,
-            "Name": execution["name"],
-            "RoleArn": machine.get("roleArn"),
-            "StartTime": execution["startDate"],
-        },
-        "StateMachine": {"Id": execution["stateMachineArn"], "Name": machine["name"]},
-        "variables": {},
-    }
-    timer = _time_out(execution, definition)
+    timer = None
     try:
+        machine = stock._state_machines[execution["stateMachineArn"]]
+        definition = json.loads(machine["definition"])
+        timer = _time_out(execution, definition)
         with scopes.within(scope):
             output = states.run_sub_machine(
-                definition["States"], definition["StartAt"], given, execution, ctx
+                definition["States"],
+                definition["StartAt"],
+                json.loads(execution["input"]),
+                execution,
+                _context(execution, machine, definition),
             )
         finish(execution, "SUCCEEDED", output=states.encode(output))
     except scopes.Ended:
@@ -248,6 +237,22 @@ def run_execution(exec_arn: str) -> None:
     finally:
         if timer is not None:
             timer.cancel()
+
+
+def _context(execution: Execution, machine: Json, definition: Json) -> states.Context:
+    """The context object, with what MiniStack's engine keeps in it besides."""
+    return {
+        "QueryLanguage": definition.get("QueryLanguage", "JSONPath"),
+        "Execution": {
+            "Id": execution["executionArn"],
+            "Input": json.loads(execution["input"]),
+            "Name": execution["name"],
+            "RoleArn": machine.get("roleArn"),
+            "StartTime": execution["startDate"],
+        },
+        "StateMachine": {"Id": execution["stateMachineArn"], "Name": machine["name"]},
+        "variables": {},
+    }
 
 
 def _time_out(execution: Execution, definition: dict[str, Any]) -> threading.Timer | None:

@@ -425,7 +425,7 @@ def test_a_retry_waits_no_longer_than_its_maximum(server: Server) -> None:
     retry = {
         "ErrorEquals": ["States.ALL"],
         "IntervalSeconds": 1,
-        "BackoffRate": 9,
+        "BackoffRate": 5,
         "MaxDelaySeconds": 2,
         "MaxAttempts": 2,
     }
@@ -597,6 +597,31 @@ def test_distributed_map_takes_items_and_batches(server: Server) -> None:
         {"Items": [1, 2], "BatchInput": {"by": 2}},
         {"Items": [3], "BatchInput": {"by": 2}},
     ]
+
+
+# --- Data API ------------------------------------------------------------------------------------
+
+
+def test_a_machine_calls_the_stacks_data_api(server: Server) -> None:
+    """aws-sdk:rdsdata:executeStatement goes to the Data API of the stack, and its errors have the
+    names of "the service … and the exception", as RdsData.HttpEndpointNotEnabledException."""
+    states = {
+        "Ask": {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::aws-sdk:rdsdata:executeStatement",
+            "Arguments": {
+                "ResourceArn": "arn:aws:rds:us-east-1:000000000000:cluster:none",
+                "SecretArn": "arn:aws:secretsmanager:us-east-1:000000000000:secret:none",
+                "Sql": "SELECT 1",
+            },
+            "End": True,
+            **catch("States.ALL"),
+        },
+        **CATCHING,
+    }
+    found = run(server, states)
+    error = json.loads(found["output"])["Error"]
+    assert error == "RdsData.HttpEndpointNotEnabledException"
 
 
 # --- Starting ------------------------------------------------------------------------------------
