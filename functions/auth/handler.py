@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from chatbot import database, passwords, rate_limit, tokens
-from chatbot.api import Access, Api, Body, Request
+from chatbot.api import Access, Api, Request
+from chatbot.bodies import Body
 from chatbot.errors import Forbidden, Unauthorized
 from chatbot.settings import settings
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from chatbot import conversations, database
-from chatbot.api import Api, Body, Request
+from chatbot.api import Api, Request
+from chatbot.bodies import Body
 from chatbot.errors import Forbidden, NotFound, PreconditionFailed
 from chatbot.identifiers import new_id
 from chatbot.paging import Page

@@ -1,25 +1,18 @@
 """The caller's own account."""
 
-from typing import Annotated, Any
+from __future__ import annotations
 
-from pydantic import AfterValidator, Field
+from typing import TYPE_CHECKING, Any
 
 from chatbot import passwords
-from chatbot.api import Access, Api, Body, Request
+from chatbot.api import Access, Api, Request
 from chatbot.errors import ValidationFailed
 from chatbot.settings import settings
 
+if TYPE_CHECKING:
+    from functions.users.bodies import AccountPatch, PasswordChange
+
 api = Api("users")
-
-
-class AccountPatch(Body):
-    username: Annotated[str, Field(min_length=1, max_length=64)] = ""
-    full_name: Annotated[str, Field(min_length=1, max_length=200)] = ""
-
-
-class PasswordChange(Body):
-    current_password: Annotated[str, AfterValidator(passwords.check_length)]
-    new_password: Annotated[str, AfterValidator(passwords.check_new)]
 
 
 @api.get("/users/me", Access.ACCOUNT)

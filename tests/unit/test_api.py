@@ -8,7 +8,8 @@ import pytest
 from pydantic import Field
 
 from chatbot import rate_limit
-from chatbot.api import MAX_BODY_BYTES, Access, Api, Body, Request
+from chatbot.api import Access, Api, Request
+from chatbot.bodies import MAX_BODY_BYTES, Body
 from chatbot.errors import Conflict, NotFound, PreconditionFailed, ServiceUnavailable
 from chatbot.paging import Page
 from tests.unit.conftest import FakeDatabase, fresh_settings

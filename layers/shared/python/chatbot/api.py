@@ -12,16 +12,17 @@ A resource's handler declares routes and is called with what a request has prove
     handler = api.handler
 
 An endpoint asks for what it needs by the name of a parameter: `request`, `body` (annotated with a
-`Body` model), `page` (a `Page`), its path's ids (UUIDs in lower case; `workspace_id` need not be
-asked for) and, as `bool` with a default, flags of the query string. It returns a JSON object, a
-`page.answer(...)`, None for an empty answer, or an object with a status of its own.
+`bodies.Body` model or its name), `page` (a `Page`), its path's ids (UUIDs in lower case;
+`workspace_id` need not be asked for) and, as `bool` with a default, flags of the query string. It
+returns a JSON object, a `page.answer(...)`, None for an empty answer, or an object with a status of
+its own.
 
 Routes, models and docstrings are all that the OpenAPI document is generated from, at build time; at
 run time Powertools only routes.
 """
 
-import base64
-import binascii
+from __future__ import annotations
+
 import hashlib
 import json
 import re
@@ -29,19 +30,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chatbot import database, log, rate_limit
 from chatbot.errors import (
     BadRequest,
     MethodNotAllowed,
     NotFound,
-    PayloadTooLarge,
     Problem,
-    UnsupportedMediaType,
     ValidationFailed,
 )
 from chatbot.paging import Page
@@ -49,7 +48,8 @@ from chatbot.principal import Principal
 from chatbot.rate_limit import Window
 from chatbot.settings import settings
 
-MAX_BODY_BYTES = 256 * 1024
+if TYPE_CHECKING:
+    from chatbot.bodies import Body
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}", re.ASCII)
@@ -65,18 +65,6 @@ class Access(Enum):
     OPEN = "open"  # anybody
     ACCOUNT = "account"  # a signed-in user, for what is their own
     MEMBER = "member"  # any member of the path's workspace
-
-
-class Body(BaseModel):
-    """A request's JSON object. Unknown fields and wrong types are errors; text stays as it is."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False, defer_build=True, frozen=True
-    )
-
-    def changes(self) -> dict[str, Any]:
-        """The fields that the client sent, as JSON values: a merge patch keeps its nulls."""
-        return self.model_dump(mode="json", exclude_unset=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +83,15 @@ class Route:
     def parameters(self) -> dict[str, Any]:
         """The endpoint's parameters by name, with their annotations."""
         return {k: v for k, v in self.endpoint.__annotations__.items() if k != "return"}
+
+    def body_model(self) -> type[Body]:
+        """The body's model. A model that is annotated by name stands in the handler's neighbour
+        `bodies`, which is loaded now, for the first request with a body."""
+        model = self.parameters["body"]
+        if isinstance(model, str):
+            neighbour = self.endpoint.__module__.rpartition(".")[0] + ".bodies"
+            model = getattr(import_module(neighbour), model)
+        return model  # type: ignore[no-any-return]
 
 
 class Request:
@@ -278,8 +275,7 @@ class Api:
             self._limit(event, principal)
         path_ids = {name: _path_id(value) for name, value in raw_ids.items()}
         parameters = route.parameters
-        model = parameters.get("body")
-        body, parsed = _read_body(event, model) if model else (None, None)
+        body, parsed = _read_body(event, route) if "body" in parameters else (None, None)
         request = Request(event, route, path_ids, principal, parsed, self._headers)
         arguments: dict[str, Any] = {}
         for name in parameters:
@@ -376,81 +372,7 @@ def _flag(name: str, value: str) -> bool:
     return value == "true"
 
 
-def _read_body(event: Mapping[str, Any], model: type[Body]) -> tuple[Body, dict[str, Any]]:
-    """The body as the route's model, and as it was parsed."""
-    text = _body_text(event)
-    try:
-        parsed = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply") from None
-    except ValueError:
-        raise BadRequest("the body is not JSON") from None
-    if not isinstance(parsed, dict):
-        raise _invalid([{"loc": ["body"], "msg": "must be a JSON object", "type": "dict_type"}])
-    _refuse_unstorable_text(parsed)
-    try:
-        return model.model_validate_json(text), parsed
-    except ValidationError as error:
-        raise _invalid(
-            [
-                {"loc": ["body", *fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
-                for fault in error.errors(
-                    include_url=False, include_context=False, include_input=False
-                )
-            ]
-        ) from None
+def _read_body(event: Mapping[str, Any], route: Route) -> tuple[Body, dict[str, Any]]:
+    from chatbot import bodies  # with pydantic, which a GET has no use for
 
-
-def _body_text(event: Mapping[str, Any]) -> str:
-    raw: str = event.get("body") or ""
-    if not raw:
-        raise BadRequest("a JSON body is required")
-    content_type = (event.get("headers") or {}).get("content-type", "")
-    media_type, _, parameters = content_type.lower().partition(";")
-    charset = parameters.strip().removeprefix("charset=").strip('"')
-    accepted = ("application/json", "application/merge-patch+json")
-    if media_type.strip() not in accepted or charset not in ("", "utf-8", "utf8"):
-        raise UnsupportedMediaType("the body must be application/json in UTF-8")
-    try:
-        encoded = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
-        if len(encoded) > MAX_BODY_BYTES:
-            raise PayloadTooLarge(f"the body may have {MAX_BODY_BYTES} bytes")
-        return encoded.decode()
-    except (UnicodeError, binascii.Error):
-        raise BadRequest("the body is not UTF-8") from None
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _refuse_unstorable_text(parsed: dict[str, Any]) -> None:
-    """Raise for NUL, which PostgreSQL cannot store, and lone surrogates, which nothing can."""
-    waiting: list[tuple[list[str | int], Any]] = [(["body"], parsed)]
-    while waiting:
-        loc, value = waiting.pop()
-        match value:
-            case dict():
-                waiting += [([*loc, "(name)"], name) for name in value]
-                waiting += [([*loc, _printable(name)], item) for name, item in value.items()]
-            case list():
-                waiting += [([*loc, index], item) for index, item in enumerate(value)]
-            case str() if "\0" in value or not _is_unicode(value):
-                message = "must have no NUL character and no lone surrogate"
-                raise _invalid([{"loc": loc, "msg": message, "type": "string_unicode"}])
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _printable(name: str) -> str:
-    return name.encode(errors="replace").decode()
-
-
-def _invalid(errors: list[dict[str, Any]]) -> ValidationFailed:
-    return ValidationFailed("the request is not valid", errors=errors)
+    return bodies.read(event, route.body_model())

@@ -1,0 +1,112 @@
+"""Bodies of requests: read once and for all routes, then validated as the route's model.
+
+Apart from `api`, because pydantic is a third of what a cold start could cost: handlers keep their
+models in a file of its own, `functions/<resource>/bodies.py`, which GET and DELETE never load.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from chatbot.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
+
+MAX_BODY_BYTES = 256 * 1024
+
+
+class Body(BaseModel):
+    """A request's JSON object. Unknown fields and wrong types are errors; text stays as it is."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, defer_build=True, frozen=True
+    )
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that the client sent, as JSON values: a merge patch keeps its nulls."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def read[Model: Body](event: Mapping[str, Any], model: type[Model]) -> tuple[Model, dict[str, Any]]:
+    """The body of an HTTP API event as a route's model, and as it was parsed.
+
+    Raises `BadRequest`, `PayloadTooLarge`, `UnsupportedMediaType` and `ValidationFailed`.
+    """
+    text = _body_text(event)
+    try:
+        parsed = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+    except ValueError:
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(parsed, dict):
+        raise _invalid([{"loc": ["body"], "msg": "must be a JSON object", "type": "dict_type"}])
+    _refuse_unstorable_text(parsed)
+    try:
+        return model.model_validate_json(text), parsed
+    except ValidationError as error:
+        raise _invalid(
+            [
+                {"loc": ["body", *fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
+                for fault in error.errors(
+                    include_url=False, include_context=False, include_input=False
+                )
+            ]
+        ) from None
+
+
+def _body_text(event: Mapping[str, Any]) -> str:
+    raw: str = event.get("body") or ""
+    if not raw:
+        raise BadRequest("a JSON body is required")
+    content_type = (event.get("headers") or {}).get("content-type", "")
+    media_type, _, parameters = content_type.lower().partition(";")
+    charset = parameters.strip().removeprefix("charset=").strip('"')
+    accepted = ("application/json", "application/merge-patch+json")
+    if media_type.strip() not in accepted or charset not in ("", "utf-8", "utf8"):
+        raise UnsupportedMediaType("the body must be application/json in UTF-8")
+    try:
+        encoded = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
+        if len(encoded) > MAX_BODY_BYTES:
+            raise PayloadTooLarge(f"the body may have {MAX_BODY_BYTES} bytes")
+        return encoded.decode()
+    except (UnicodeError, binascii.Error):
+        raise BadRequest("the body is not UTF-8") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_unstorable_text(parsed: dict[str, Any]) -> None:
+    """Raise for NUL, which PostgreSQL cannot store, and lone surrogates, which nothing can."""
+    waiting: list[tuple[list[str | int], Any]] = [(["body"], parsed)]
+    while waiting:
+        loc, value = waiting.pop()
+        match value:
+            case dict():
+                waiting += [([*loc, "(name)"], name) for name in value]
+                waiting += [([*loc, _printable(name)], item) for name, item in value.items()]
+            case list():
+                waiting += [([*loc, index], item) for index, item in enumerate(value)]
+            case str() if "\0" in value or not _is_unicode(value):
+                message = "must have no NUL character and no lone surrogate"
+                raise _invalid([{"loc": loc, "msg": message, "type": "string_unicode"}])
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="replace").decode()
+
+
+def _invalid(errors: list[dict[str, Any]]) -> ValidationFailed:
+    return ValidationFailed("the request is not valid", errors=errors)
