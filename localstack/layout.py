@@ -117,9 +117,7 @@ def current() -> Stack:
 
 def clean_environment() -> dict[str, str]:
     """The caller's environment without what misleads; proxies and certificates stay."""
-    return {
-        name: value for name, value in os.environ.items() if not _MISLEADING.fullmatch(name)
-    }
+    return {name: value for name, value in os.environ.items() if not _MISLEADING.fullmatch(name)}
 
 
 def aws_environment(stack: Stack) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Calls the `migrate` function, on AWS or on the local stack, wherever the environment leads.
 
-    python -m localstack.migration chatbot-dev-migrate up
-    python -m localstack.migration chatbot-dev-migrate down '{"steps": 1}'
-    python -m localstack.migration --new NAME          a pair of files for a new migration
+python -m localstack.migration chatbot-dev-migrate up
+python -m localstack.migration chatbot-dev-migrate down '{"steps": 1}'
+python -m localstack.migration --new NAME          a pair of files for a new migration
 """
 
 import json
@@ -37,8 +37,10 @@ def invoke(function: str, event: dict[str, Any], session: boto3.Session | None =
 def create_files(name: str) -> list[Path]:
     """The next number's `.up.sql` and `.down.sql`."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise SystemExit("A migration's name has lower-case letters, digits and underscores: make "
-                         "migration NAME=add_labels")
+        raise SystemExit(
+            "A migration's name has lower-case letters, digits and underscores: make "
+            "migration NAME=add_labels"
+        )
     number = 1 + max((int(path.name[:4]) for path in _FOLDER.glob("[0-9]*.up.sql")), default=0)
     files = []
     for direction, text in (("up", _UP), ("down", _DOWN)):

@@ -60,7 +60,7 @@ class Postgres:
         settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
         binary = _binary("postgres")
         command = [str(binary), "-D", str(self._data), "-p", str(self.port), *settings]
-        prefix, options = _unprivileged(binary)
+        prefix, options = _unprivileged(binary, self.folder)
         return Process(
             self.folder,
             "postgres",
@@ -117,7 +117,7 @@ class Postgres:
             file.touch(mode=0o600)
             file.write_text(password, encoding="utf-8")
         initdb = _binary("initdb")
-        prefix, options = _unprivileged(initdb)
+        prefix, options = _unprivileged(initdb, self.folder)
         if (user := _user()) is not None:
             os.chown(unfinished, user, user)
             os.chown(told, user, user)
@@ -153,18 +153,17 @@ def _user() -> int | None:
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 
-def _unprivileged(binary: Path) -> tuple[list[str], dict[str, Any]]:
+def _unprivileged(binary: Path, folder: Path) -> tuple[list[str], dict[str, Any]]:
     """How to run a binary as no root: what goes before its command, and options of a process.
 
-    If `nobody` may not enter the folders above the checkout, the process keeps the one right of
+    If `nobody` may not enter the folders above it or its data, the process keeps the one right of
     root that passes over files' permissions; nobody has to loosen those of a home folder.
     """
     user = _user()
     if user is None:
         return [], {}
     options = {"user": user, "group": user, "extra_groups": []}
-    env = shutil.which("env") or "/usr/bin/env"
-    probe = [env, str(binary), "--version"]
+    probe = ["/bin/sh", "-c", 'test -x "$1" && exec "$0" --version', str(binary), str(folder)]
     if subprocess.run(probe, cwd="/", capture_output=True, check=False, **options).returncode == 0:
         return [], options
     setpriv = shutil.which("setpriv")

@@ -64,9 +64,7 @@ class Process:
                     start_new_session=True,
                     **({} if self.user is None else _as_user(self.user)),
                 )
-            self._pid_file.write_text(
-                f"{process.pid} {_started_at(process.pid)}", encoding="utf-8"
-            )
+            self._pid_file.write_text(f"{process.pid} {_started_at(process.pid)}", encoding="utf-8")
         self._wait(is_ready)
 
     def _wait(self, is_ready: Callable[[], bool]) -> None:

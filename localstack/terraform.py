@@ -174,7 +174,11 @@ def _variable_arguments(stack: Stack, architecture: str) -> list[str]:
 def apply(stack: Stack, architecture: str) -> None:
     """Make the stack what the root says."""
     run(
-        stack, "apply", "-auto-approve", "-parallelism=30", *_variable_arguments(stack, architecture)
+        stack,
+        "apply",
+        "-auto-approve",
+        "-parallelism=30",
+        *_variable_arguments(stack, architecture),
     )
 
 

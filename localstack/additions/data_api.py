@@ -162,9 +162,7 @@ def _identifier(name: str) -> str:
 def install() -> None:
     """Put the Data API in place of MiniStack's. Fails if what it replaces has moved."""
     require(rds, "_resolve_cluster", "cluster_id")
-    require(
-        secretsmanager, "resolve_secret_string", "secret_id", "version_stage", "version_id"
-    )
+    require(secretsmanager, "resolve_secret_string", "secret_id", "version_stage", "version_id")
     if set(PATHS) != set(app._RDS_DATA_PATHS) or "rds-data" not in app.SERVICE_HANDLERS:
         raise SeamMissing(f"MiniStack {PINNED} dispatches {', '.join(PATHS)} to rds-data.")
     port = int(os.environ.get("POSTGRES_PORT", "5432"))

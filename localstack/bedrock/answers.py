@@ -95,8 +95,7 @@ def _passages(body: Mapping[str, Any], question: str) -> list[tuple[str, str]]:
         marks = list(_PASSAGE.finditer(text))
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
         found += [
-            (mark.group(1), text[mark.end() : end])
-            for mark, end in zip(marks, ends, strict=False)
+            (mark.group(1), text[mark.end() : end]) for mark, end in zip(marks, ends, strict=False)
         ]
     return found
 

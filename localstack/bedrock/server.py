@@ -233,7 +233,10 @@ def _tool_blocks(after_text: bool, tools: list[tuple[str, str, str]]) -> list[Ev
         events.append(("contentBlockStart", {"start": start, "contentBlockIndex": index}))
         half = len(text) // 2
         events.extend(
-            ("contentBlockDelta", {"delta": {"toolUse": {"input": part}}, "contentBlockIndex": index})
+            (
+                "contentBlockDelta",
+                {"delta": {"toolUse": {"input": part}}, "contentBlockIndex": index},
+            )
             for part in (text[:half], text[half:])
         )
         events.append(("contentBlockStop", {"contentBlockIndex": index}))

@@ -16,7 +16,9 @@ from botocore.validate import ParamValidator
 MAX_OUTPUT_TOKENS = 64_000
 # These refuse `temperature` and `topP` together.
 _ONE_SAMPLING_FIELD = re.compile(r"claude-(?:opus|sonnet|haiku)-(?:4-[1-9](?!\d)|[5-9])")
-_MODEL = re.compile(r"arn:aws[a-z-]*:bedrock:.+|[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d+)?(?::[a-z0-9]+)?")
+_MODEL = re.compile(
+    r"arn:aws[a-z-]*:bedrock:.+|[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d+)?(?::[a-z0-9]+)?"
+)
 
 
 class Invalid(Exception):

@@ -62,9 +62,7 @@ def number_parameters(sql: str, names: Collection[str]) -> tuple[str, list[str]]
         if token.lastgroup == "name":
             name = text[1:]
             if name not in names:
-                raise DataApiError(
-                    "DatabaseErrorException", f"Cannot find parameter: {name}"
-                )
+                raise DataApiError("DatabaseErrorException", f"Cannot find parameter: {name}")
             if name not in order:
                 order.append(name)
             text = f"${order.index(name) + 1}"
