@@ -6,11 +6,10 @@ from typing import Any
 
 from chatbot import conversations
 from chatbot.closing import estimate_tokens
-from chatbot.turns import Head
+from chatbot.turns import MAX_OUTPUT_TOKENS, Head
 from functions.chat_stream.prompt import render
 
 HISTORY_TOKENS = 24_000
-MAX_OUTPUT_TOKENS = 24_000  # what even a slow model says in a Lambda's 15 minutes
 
 
 def build(turn: Head) -> dict[str, Any]:

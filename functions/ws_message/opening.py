@@ -151,7 +151,7 @@ class Opening:
             opened_at=at,
             lease_until=at + turns.FIRST_LEASE_MS,
             input_estimate=estimate,
-            reserved_tokens=estimate + chatbot["max_tokens"],
+            reserved_tokens=estimate + min(chatbot["max_tokens"], turns.MAX_OUTPUT_TOKENS),
             quota_month=timestamp(at)[:7],
             snapshot=json.dumps(self.context, ensure_ascii=False),
         )

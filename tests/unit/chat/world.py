@@ -78,6 +78,17 @@ def _schema(names: list[str]) -> list[dict[str, str]]:
     return [{"AttributeName": n, "KeyType": k} for n, k in zip(names, kinds, strict=True)]
 
 
+def one_at_a_time(client: Any, monkeypatch: Any) -> None:
+    """Calls of DynamoDB are atomic; those of its stand-in, on several threads, are not."""
+    lock, call = threading.RLock(), client._make_api_call
+
+    def locked(name: str, values: dict[str, Any]) -> Any:
+        with lock:
+            return call(name, values)
+
+    monkeypatch.setattr(client, "_make_api_call", locked)
+
+
 class Gateway:
     """Stands in for the management API: keeps what each connection got; some are gone or ill."""
 
@@ -220,6 +231,7 @@ class World:
             "max_tokens": 100,
         }
         real = aws.client
+        one_at_a_time(real("dynamodb"), monkeypatch)
 
         def client(service: str, endpoint_url: str | None = None) -> Any:
             return self.machine if service == "stepfunctions" else real(service, endpoint_url)

@@ -22,6 +22,7 @@ PRODUCER_MS = 5_000  # after that long without a sign of life another producer m
 REPLAY_MS = 3_600_000  # a turn's frames can be had for an hour after its end
 FRAME_TTL_SECONDS = 3 * 3600  # the longest execution, and the hour after its end
 MAX_FRAME_BYTES = 32 * 1024
+MAX_OUTPUT_TOKENS = 24_000  # what even a slow model says in a Lambda's 15 minutes
 
 
 class Lost(Exception):
