@@ -1,7 +1,7 @@
 """An authorizer has the properties of its kind only.
 
-MiniStack gives every authorizer a JWT configuration, a payload version and the identity source of a
-JWT authorizer, so a second plan would take them away again.
+MiniStack gives every authorizer a JWT configuration and those of WebSocket APIs what only HTTP APIs
+have, so a second plan would take them away again.
 """
 
 import json
@@ -23,7 +23,6 @@ def install() -> None:
         authorizer = apigateway._authorizers[api_id][json.loads(body)["authorizerId"]]
         if authorizer["authorizerType"] != "JWT":
             del authorizer["jwtConfiguration"]
-            authorizer["identitySource"] = data.get("identitySource", [])
         if apigateway._apis[api_id]["protocolType"] == "WEBSOCKET":
             for name in ("authorizerPayloadFormatVersion", "enableSimpleResponses"):
                 del authorizer[name]
