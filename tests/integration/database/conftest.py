@@ -11,8 +11,8 @@ import pytest
 
 from chatbot import aws, database, log, settings
 from functions.migrate import handler, logins
+from localstack.postgres import ADMIN
 from tests.integration.database.server import (
-    ADMIN,
     MASTER,
     DataApi,
     Secrets,
