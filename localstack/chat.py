@@ -1,4 +1,4 @@
-"""A chat in the terminal: `make chat`. Ctrl-C cancels an answer, `/new` starts anew, `/quit` ends."""
+"""A chat in the terminal: Ctrl-C cancels an answer, `/new` starts anew, `/quit` ends."""
 
 import json
 import sys

@@ -162,7 +162,7 @@ def _unprivileged(binary: Path, folder: Path) -> tuple[list[str], dict[str, Any]
     user = _user()
     if user is None:
         return [], {}
-    options = {"user": user, "group": user, "extra_groups": []}
+    options: dict[str, Any] = {"user": user, "group": user, "extra_groups": []}
     probe = ["/bin/sh", "-c", 'test -x "$1" && exec "$0" --version', str(binary), str(folder)]
     if subprocess.run(probe, cwd="/", capture_output=True, check=False, **options).returncode == 0:
         return [], options

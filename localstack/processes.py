@@ -62,7 +62,9 @@ class Process:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    **({} if self.user is None else _as_user(self.user)),
+                    user=self.user,
+                    group=self.user,
+                    extra_groups=None if self.user is None else [],
                 )
             self._pid_file.write_text(f"{process.pid} {_started_at(process.pid)}", encoding="utf-8")
         self._wait(is_ready)
@@ -87,10 +89,6 @@ class Process:
                 time.sleep(0.05)
             _kill_session(pid)
         self._pid_file.unlink(missing_ok=True)
-
-
-def _as_user(user: int) -> dict[str, object]:
-    return {"user": user, "group": user, "extra_groups": []}
 
 
 def _reap(pid: int) -> None:

@@ -1,4 +1,4 @@
-"""The seeded data: an administrator, a workspace and a chatbot, made through the product's own ways.
+"""The seeded data, made through the product's own ways: an administrator, a workspace, a chatbot.
 
 The administrator comes from the `migrate` function, the rest from REST. Running it again changes
 nothing.

@@ -31,6 +31,7 @@ from localstack.data_api.service import PATHS, REQUEST_BYTES, Answer, Backend
 
 _HOST = "127.0.0.1"
 _ADMIN = "rdsadmin"
+_TEXT = 25  # the type's oid
 _threads = ThreadPoolExecutor(max_workers=160, thread_name_prefix="data-api")
 
 
@@ -131,21 +132,13 @@ class DataApi:
         """Make the master user and the cluster's first database, or give it the new password."""
         user, password, _ = cluster.login
         admin = Login(_ADMIN, self._password_file.read_text(encoding="utf-8").strip(), "postgres")
-        quoted = _literal(password)
         with self._pool.lend(admin) as session:
-            exists = session.run(f"SELECT 1 FROM pg_roles WHERE rolname = {_literal(user)}").rows
-            verb = "ALTER" if exists else "CREATE"
-            session.run(
-                f"{verb} ROLE {_identifier(user)} LOGIN CREATEROLE CREATEDB PASSWORD {quoted}"
-            )
+            exists = session.run("SELECT 1 FROM pg_roles WHERE rolname = $1", [user], [_TEXT]).rows
+            role = f"{'ALTER' if exists else 'CREATE'} ROLE {_identifier(user)}"
+            session.run(f"{role} LOGIN CREATEROLE CREATEDB PASSWORD {_literal(password)}")
             session.run(f"GRANT pg_monitor, pg_signal_backend TO {_identifier(user)}")
-            name = cluster.cluster_database
-            if (
-                name
-                and not session.run(
-                    f"SELECT 1 FROM pg_database WHERE datname = {_literal(name)}"
-                ).rows
-            ):
+            name, find = cluster.cluster_database, "SELECT 1 FROM pg_database WHERE datname = $1"
+            if name and not session.run(find, [name], [_TEXT]).rows:
                 session.run(f"CREATE DATABASE {_identifier(name)} OWNER {_identifier(user)}")
         self._masters.add(cluster.login)
         self._pool.forget(user)

@@ -7,24 +7,12 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from localstack.bedrock.directives import Directives, ToolCall, parse, without
 
-_WORDS = (
-    "amber anchor apple arrow atlas autumn badge bamboo barrel basket beacon bishop blossom bottle "
-    "branch bridge bronze bucket butter button cabin camera candle canvas carbon castle cedar "
-    "circle citrus clover cobalt copper coral cotton cradle crystal dancer desert dinner dragon "
-    "ember engine falcon feather fiddle flower forest fossil galaxy garden ginger glacier granite "
-    "guitar hammer harbor hazel helmet hollow honey island ivory jacket jasmine jigsaw jungle "
-    "kettle kitten ladder lantern lemon lilac magnet mango maple marble meadow mirror monsoon "
-    "mosaic nectar needle nickel north ocean olive onyx orbit orchid oyster paddle palace paper "
-    "parcel pebble pepper piano pigeon pillow planet pocket prairie prism puzzle quartz quiver "
-    "rabbit radio raven ribbon river rocket saddle saffron sailor salmon sandal satin season "
-    "shadow shovel signal silver sketch socket spider spring stable summer sunset tablet temple "
-    "thistle thunder ticket timber topaz tunnel turtle valley velvet violet walnut window winter "
-    "yellow zephyr"
-).split()
+_WORDS = Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split()
 _PIECE = re.compile(r"\S{1,16}\s*|\s+")
 _PASSAGE = re.compile(r"(?:^|\n)\s*(?:<passage[^>]*\bnumber=\"|\[)(\d+)(?:\"[^>]*>|\])")
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]?")
@@ -75,11 +63,11 @@ def fingerprint(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def _results(message: Mapping[str, Any]) -> list[str]:
     """The tool results in a message, as text."""
-    texts = []
-    for block in message["content"]:
-        for part in block.get("toolResult", {}).get("content", []):
-            texts.append(part["text"] if "text" in part else json.dumps(part.get("json")))
-    return texts
+    return [
+        part["text"] if "text" in part else json.dumps(part.get("json"))
+        for block in message["content"]
+        for part in block.get("toolResult", {}).get("content", [])
+    ]
 
 
 def _passages(body: Mapping[str, Any], question: str) -> list[tuple[str, str]]:

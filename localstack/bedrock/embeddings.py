@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 from collections import Counter
+from itertools import pairwise
 
 DIMENSIONS = (256, 512, 1024)
 _WORD = re.compile(r"\w+")
@@ -23,7 +24,7 @@ def embed(text: str, dimensions: int, normalize: bool) -> list[float]:
         for start in range(len(padded) - 2):
             trigram = f"t:{padded[start : start + 3]}"
             weights[trigram] = weights.get(trigram, 0.0) + 0.15
-    for first, second in zip(words, words[1:], strict=False):
+    for first, second in pairwise(words):
         weights[f"p:{first} {second}"] = 0.3
     vector = [0.0] * dimensions
     for feature, weight in (weights or {"empty": 1.0}).items():

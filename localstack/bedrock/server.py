@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from localstack.bedrock import answers, embeddings, eventstream, forwarding, validation
 from localstack.bedrock.answers import Answer
@@ -283,7 +284,7 @@ def _embedding(model: str, body: dict[str, Any]) -> dict[str, Any]:
     unknown = set(body) - {"inputText", "dimensions", "normalize", "embeddingTypes"}
     text, dimensions = body.get("inputText"), body.get("dimensions", 1024)
     if unknown:
-        raise validation.Invalid(f"Malformed input request: extraneous key {sorted(unknown)[0]}")
+        raise validation.Invalid(f"Malformed input request: extraneous key {min(unknown)}")
     if not isinstance(text, str) or not 1 <= len(text) <= _TITAN_CHARACTERS:
         raise validation.Invalid("Malformed input request: inputText has 1 to 50000 characters.")
     if dimensions not in embeddings.DIMENSIONS:
@@ -297,16 +298,15 @@ def _embedding(model: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @web.middleware
-async def _aws_errors(http: web.Request, handler: Any) -> web.StreamResponse:
+async def _aws_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        response: web.StreamResponse = await handler(http)
+        return await handler(request)
     except Refused as error:
         return web.json_response(
             {"message": error.message},
             status=error.status,
             headers={"x-amzn-ErrorType": error.kind, "x-amzn-RequestId": str(uuid.uuid4())},
         )
-    return response
 
 
 def make_app(forward: forwarding.Server | None = None) -> web.Application:

@@ -7,6 +7,7 @@ what the model does not say (roles, blank text, tools) is checked here as Conver
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import botocore.session
@@ -26,11 +27,9 @@ class Invalid(Exception):
 
 
 @cache
-def _input_shape(operation: str) -> Shape:
+def _input_shape(operation: str) -> Shape | None:
     service = botocore.session.Session().get_service_model("bedrock-runtime")
-    shape = service.operation_model(operation).input_shape
-    assert shape is not None
-    return shape
+    return service.operation_model(operation).input_shape
 
 
 def check_model(model_id: str) -> None:
@@ -70,7 +69,7 @@ def _check_roles(messages: Sequence[Mapping[str, Any]]) -> None:
             "A conversation must start with a user message. Try again with a conversation that "
             "starts with a user message."
         )
-    for before, message in zip(messages, messages[1:], strict=False):
+    for before, message in pairwise(messages):
         if before["role"] == message["role"]:
             raise Invalid(
                 "A conversation must alternate between user and assistant roles. Make sure the "

@@ -41,33 +41,21 @@ def _is_valid(hint: str, text: str) -> bool:
     return True
 
 
-def to_parameter(parameter: Mapping[str, Any]) -> tuple[int, str | None]:
-    """The type's oid (0: PostgreSQL infers it) and the text of one `SqlParameter`.
+def _hinted(name: str, text: str, hint: str | None) -> tuple[int, str]:
+    if "\x00" in text:
+        raise DataApiError(
+            "DatabaseErrorException",
+            'ERROR: invalid byte sequence for encoding "UTF8": 0x00; SQLState: 22021',
+        )
+    if hint is None:
+        return VARCHAR, text
+    if not _is_valid(hint, text):
+        raise DataApiError("ValidationException", f"Cannot convert {name} to type {hint}.")
+    return _HINTS[hint][0], text
 
-    A string without a hint is a `varchar`, as on AWS: a uuid column then needs a hint or a cast.
-    Raises `DataApiError` for malformed values.
-    """
-    name = parameter.get("name", "")
-    value = parameter.get("value")
-    hint = parameter.get("typeHint")
-    if not isinstance(value, Mapping) or len(value) != 1:
-        raise DataApiError("ValidationException", f"Parameter {name} needs exactly one value.")
-    if hint is not None and hint not in _HINTS:
-        raise DataApiError("ValidationException", f"Unknown typeHint {hint!r} for {name}.")
-    ((kind, content),) = value.items()
-    if kind == "isNull" and content is True:
-        return (_HINTS[hint][0] if hint else 0), None
-    if kind == "stringValue" and isinstance(content, str):
-        if "\x00" in content:
-            raise DataApiError(
-                "DatabaseErrorException",
-                'ERROR: invalid byte sequence for encoding "UTF8": 0x00; SQLState: 22021',
-            )
-        if hint is None:
-            return VARCHAR, content
-        if not _is_valid(hint, content):
-            raise DataApiError("ValidationException", f"Cannot convert {name} to type {hint}.")
-        return _HINTS[hint][0], content
+
+def _literal(kind: str, content: Any) -> tuple[int, str] | None:
+    """A value that is no string: its type and text; None if it is malformed."""
     if kind == "longValue" and isinstance(content, int) and not isinstance(content, bool):
         return INT8, str(content)
     if kind == "doubleValue" and isinstance(content, int | float | str):
@@ -76,9 +64,32 @@ def to_parameter(parameter: Mapping[str, Any]) -> tuple[int, str | None]:
         return BOOL, "true" if content else "false"
     if kind == "blobValue" and isinstance(content, str):
         return BYTEA, f"\\x{base64.b64decode(content).hex()}"
+    return None
+
+
+def to_parameter(parameter: Mapping[str, Any]) -> tuple[int, str | None]:
+    """The type's oid (0: PostgreSQL infers it) and the text of one `SqlParameter`.
+
+    A string without a hint is a `varchar`, as on AWS: a uuid column then needs a hint or a cast.
+    Raises `DataApiError` for malformed values.
+    """
+    name, hint = parameter.get("name", ""), parameter.get("typeHint")
+    value = parameter.get("value")
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise DataApiError("ValidationException", f"Parameter {name} needs exactly one value.")
+    if hint is not None and hint not in _HINTS:
+        raise DataApiError("ValidationException", f"Unknown typeHint {hint!r} for {name}.")
+    ((kind, content),) = value.items()
     if kind == "arrayValue":
         raise DataApiError("ValidationException", "Array parameters are not supported.")
-    raise DataApiError("ValidationException", f"Parameter {name} has a malformed value.")
+    if kind == "isNull" and content is True:
+        return (_HINTS[hint][0] if hint else 0), None
+    if kind == "stringValue" and isinstance(content, str):
+        return _hinted(name, content, hint)
+    literal = _literal(kind, content)
+    if literal is None:
+        raise DataApiError("ValidationException", f"Parameter {name} has a malformed value.")
+    return literal
 
 
 def _double(text: str) -> dict[str, Any]:
@@ -168,7 +179,7 @@ def _array(text: str, oid: int) -> dict[str, Any]:
             continue
         if plain == "NULL":
             raise DataApiError("UnsupportedResultException", "The result contains a NULL element.")
-        element = plain if plain else re.sub(r"\\(.)", r"\1", quoted)
+        element = plain or re.sub(r"\\(.)", r"\1", quoted)
         values.append(next(iter(read(element).values())))
     return {"arrayValue": {key: values}}
 

@@ -343,7 +343,8 @@ def test_statement_is_quick_when_a_session_is_open(database: Database) -> None:
 
 
 def test_caller_is_told_to_come_back_when_the_database_is_away(database: Database) -> None:
-    # "The Data API request automatically resumes the DB instance. Wait a few seconds and try again."
+    # "The Data API request automatically resumes the DB instance. Wait a few seconds and try
+    # again."
     database.value("SELECT 1")
     broken: list[str] = []
 

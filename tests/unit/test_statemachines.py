@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonata
 import pytest
-from statelint.linter import Linter  # type: ignore[import-untyped]
+from statelint.linter import Linter
 
 ROOT = Path(__file__).parents[2]
 MACHINES = sorted((ROOT / "statemachines").glob("*.asl.json"))
