@@ -36,10 +36,10 @@ def test_only_own_rows_are_seen_when_the_where_is_forgotten(
     cluster: Cluster, pair: tuple[Tenant, Tenant], table: str
 ) -> None:
     ours, theirs = pair
-    rows = _run(ours, f"SELECT jsonb_agg(to_jsonb(t)) FROM app.{table} AS t")  # noqa: S608
+    rows = _run(ours, f"SELECT jsonb_agg(to_jsonb(t)) FROM app.{table} AS t")
     assert {row["workspace_id"] for row in rows} == {ours.workspace_id}
     own, other = (
-        cluster.sql(f"SELECT count(*) FROM app.{table} WHERE workspace_id = '{workspace_id}'")  # noqa: S608
+        cluster.sql(f"SELECT count(*) FROM app.{table} WHERE workspace_id = '{workspace_id}'")
         for workspace_id in (ours.workspace_id, theirs.workspace_id)
     )
     assert own == [[str(len(rows))]]
@@ -92,19 +92,19 @@ def test_other_tenants_rows_stay_as_they_are_when_a_write_forgets_its_where(
     key = {"workspaces": "id", "users": "id"}.get(table, "workspace_id")
     value = theirs.viewer.user_id if table == "users" else theirs.workspace_id
     # Superusers see past row-level security: what is really there.
-    stored = f"SELECT to_jsonb(t) FROM app.{table} t WHERE {key} = '{value}' ORDER BY 1"  # noqa: S608
+    stored = f"SELECT to_jsonb(t) FROM app.{table} t WHERE {key} = '{value}' ORDER BY 1"
     before = cluster.sql(stored)
     updated = _run(
         ours,
         f"""WITH done AS (UPDATE app.{table} SET {column} = {column} RETURNING 1)
-            SELECT to_jsonb(count(*)) FROM done""",  # noqa: S608
+            SELECT to_jsonb(count(*)) FROM done""",
     )
     assert updated > 0 or table == "roles"  # system roles are read-only
     if table in {"invitations", "chatbots"}:
         deleted = _run(
             ours,
             f"""WITH done AS (DELETE FROM app.{table} RETURNING 1)
-                SELECT to_jsonb(count(*)) FROM done""",  # noqa: S608
+                SELECT to_jsonb(count(*)) FROM done""",
         )
         assert deleted == 1
     assert cluster.sql(stored) == before
@@ -114,7 +114,7 @@ def test_other_tenants_rows_stay_as_they_are_when_a_write_forgets_its_where(
 @pytest.mark.parametrize("table", ["roles", "memberships", "invitations", "chatbots"])
 def test_rows_cannot_be_put_into_another_tenant(pair: tuple[Tenant, Tenant], table: str) -> None:
     ours, theirs = pair
-    move = f"UPDATE app.{table} SET workspace_id = ($1->>'workspace')::uuid RETURNING to_jsonb(1)"  # noqa: S608
+    move = f"UPDATE app.{table} SET workspace_id = ($1->>'workspace')::uuid RETURNING to_jsonb(1)"
     copies = {
         "roles": """INSERT INTO app.roles (workspace_id, name, permissions)
             VALUES (($1->>'workspace')::uuid, 'spy', '{}') RETURNING to_jsonb(id)""",
@@ -223,11 +223,11 @@ def test_no_login_is_privileged_or_belongs_to_another(cluster: Cluster, login: s
     role = f"chatbot_{login}"
     attributes = cluster.sql(
         f"""SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication
-            FROM pg_roles WHERE rolname = '{role}'"""  # noqa: S608
+            FROM pg_roles WHERE rolname = '{role}'"""
     )
     assert attributes == [["f"] * 5]
     belongs = cluster.sql(
-        f"""SELECT roleid::regrole::text FROM pg_auth_members WHERE member = '{role}'::regrole"""  # noqa: S608
+        f"""SELECT roleid::regrole::text FROM pg_auth_members WHERE member = '{role}'::regrole"""
     )
     assert belongs == []
     others = {"migrator", "app", "worker"} - {login}
@@ -240,7 +240,7 @@ def test_no_login_is_privileged_or_belongs_to_another(cluster: Cluster, login: s
 def test_app_and_worker_own_nothing(cluster: Cluster, login: str) -> None:
     owned = cluster.sql(
         f"""SELECT classid::regclass, objid FROM pg_shdepend
-            WHERE refobjid = 'chatbot_{login}'::regrole AND deptype = 'o'"""  # noqa: S608
+            WHERE refobjid = 'chatbot_{login}'::regrole AND deptype = 'o'"""
     )
     assert owned == []
 
@@ -352,12 +352,12 @@ def test_nothing_is_seen_when_the_variables_are_unset_or_left_over(
         ("workspaces",) if user == "chatbot_worker" else (*TENANT_TABLES, "workspaces", "users")
     )
     for table in tables:
-        assert cluster.sql(f"SELECT * FROM app.{table}", user=user) == []  # noqa: S608
+        assert cluster.sql(f"SELECT * FROM app.{table}", user=user) == []
     # The pool lends out the newest session again: the variables are now empty strings in it.
     set_one = f"SELECT set_config('app.workspace_id', '{ours.workspace_id}', true)"
     assert cluster.sql(set_one, user=user) == [[ours.workspace_id]]
     for table in tables:
-        assert cluster.sql(f"SELECT * FROM app.{table}", user=user) == []  # noqa: S608
+        assert cluster.sql(f"SELECT * FROM app.{table}", user=user) == []
 
 
 def test_statistics_tell_nothing_of_other_tenants(
@@ -374,7 +374,7 @@ def test_app_and_worker_run_no_functions_but_theirs(cluster: Cluster) -> None:
     def granted(role: str) -> set[str]:
         rows = cluster.sql(
             f"""SELECT proname FROM pg_proc WHERE pronamespace = 'app'::regnamespace
-                AND has_function_privilege('{role}', oid, 'EXECUTE')"""  # noqa: S608
+                AND has_function_privilege('{role}', oid, 'EXECUTE')"""
         )
         return {row[0] for row in rows}
 
@@ -411,7 +411,7 @@ def test_worker_sees_only_the_workspace_it_is_pinned_to(
         )
     trail = cluster.sql(
         f"""SELECT actor_id FROM app.audit_log
-            WHERE workspace_id = '{ours.workspace_id}' AND action = 'purge'"""  # noqa: S608
+            WHERE workspace_id = '{ours.workspace_id}' AND action = 'purge'"""
     )
     assert trail == [[None]]
 
