@@ -75,7 +75,8 @@ def update(request: Request, conversation_id: str, body: ConversationPatch) -> A
     head = _own(request, conversation_id)
     changes = body.changes()
     if changes:
-        head = storage.retitled(conversation_id, changes["title"], request.if_match)
+        as_read = request.if_match is not None
+        head = storage.retitled(head, changes["title"], as_read)
     return conversations.conversation_json(head)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -114,18 +114,20 @@ def _duplicate() -> Conflict:
     return Conflict("The same request is being served.", headers={"Retry-After": "1"})
 
 
-def retitled(conversation_id: str, title: str, if_match: Sequence[str] | None) -> dict[str, Any]:
-    """Change the title; the head after that. Raises `NotFound`, `PreconditionFailed`."""
+def retitled(head: Mapping[str, Any], title: str, as_read: bool) -> dict[str, Any]:
+    """Change the title, `as_read` only of that version; the head after that.
+
+    Raises `NotFound`, `PreconditionFailed`.
+    """
     values: dict[str, Any] = {":title": title, ":at": timestamp(now_ms()), ":one": 1}
     condition = "attribute_exists(conversation_id) AND attribute_not_exists(deleting)"
-    if if_match is not None:
-        versions = {f":v{n}": int(tag) for n, tag in enumerate(if_match)}
-        values |= versions
-        condition += f" AND version IN ({', '.join(versions)})"
+    if as_read:
+        values[":version"] = head["version"]
+        condition += " AND version = :version"
     try:
         answer = client("dynamodb").update_item(
             TableName=settings().conversations_table,
-            Key=tables.pack(conversations.head_key(conversation_id)),
+            Key=tables.pack(conversations.head_key(head["conversation_id"])),
             UpdateExpression="SET title = :title, updated_at = :at ADD version :one",
             ConditionExpression=condition,
             ExpressionAttributeValues=tables.pack(values),
@@ -134,7 +136,7 @@ def retitled(conversation_id: str, title: str, if_match: Sequence[str] | None) -
     except ClientError as error:
         if not tables.is_condition_failure(error):
             raise
-        if conversations.head(conversation_id) is None:
+        if conversations.head(head["conversation_id"]) is None:
             raise NotFound from None
         raise PreconditionFailed from None
     return tables.unpack(answer["Attributes"])
