@@ -32,7 +32,7 @@ $(READY): pyproject.toml uv.lock localstack/bootstrap.sh
 	rollback migration bench
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sort -u -t: -k1,1 | sed -E 's/:.*## /\t/' | expand -t 14
 	@echo
 	@echo "Variables: ENV=$(ENV) STACK=$(STACK) BACKEND=$(BACKEND)"
 
@@ -129,8 +129,8 @@ lint: $(READY) ## formatter, linter, types, Terraform and state-machine checks
 	.venv/bin/ruff check .
 	.venv/bin/mypy functions layers localstack tests
 	terraform fmt -check -recursive terraform
-	@STACK=lint $(CLI) terraform init -backend=false -input=false -lockfile=readonly >/dev/null
-	STACK=lint $(CLI) terraform validate
+	@$(CLI) terraform init -backend=false -lockfile=readonly >/dev/null
+	$(CLI) terraform validate
 
 unit: $(READY) ## unit and contract tests
 	$(UNIT)

@@ -1,6 +1,7 @@
 """The whole stack on one machine: `python -m localstack.stack <command>`, which `make` calls.
 
-Commands: up, down, clean, outputs, env, chat, logs, plan, drift, migrate, rollback, terraform.
+Commands: up, down, remove, clean, outputs, env, chat, logs, plan, drift, migrate, rollback,
+terraform.
 `STACK` names the stack. A stack is three processes (MiniStack with our additions, PostgreSQL, the
 Bedrock stand-in), the Terraform root applied to them, and a folder under `.local/`.
 """
@@ -173,10 +174,15 @@ def _apply(stack: Stack) -> dict[str, Any]:
 
 
 def _migrate(stack: Stack, outputs: dict[str, Any]) -> None:
-    function = outputs["function_names"]["migrate"]
-    session = _session(stack)
-    migration.invoke(function, {"action": "up"}, session)
-    migration.invoke(function, {"action": "create_administrator", **seed.ADMINISTRATOR}, session)
+    for event in ({"action": "up"}, {"action": "create_administrator", **seed.ADMINISTRATOR}):
+        _invoke_migrate(stack, outputs["function_names"]["migrate"], event)
+
+
+def _invoke_migrate(stack: Stack, function: str, event: dict[str, Any]) -> Any:
+    try:
+        return migration.invoke(function, event, _session(stack))
+    except migration.MigrationFailed as error:
+        raise StackError(f"the database: {error} (more by make logs)") from error
 
 
 def _outputs_file(stack: Stack) -> Path:
@@ -231,12 +237,16 @@ def down(stack: Stack) -> None:
     shutil.rmtree(stack.temporary, ignore_errors=True)
 
 
-def clean(stack: Stack) -> None:
-    """Stop the stack and remove its folder; after the last stack also what all of them share."""
+def remove(stack: Stack) -> None:
+    """Stop the stack and remove its folder."""
     down(stack)
     shutil.rmtree(stack.folder, ignore_errors=True)
-    shared = {MINISTACK_VENV, LAMBDA_VENV}
-    if LOCAL.exists() and set(LOCAL.iterdir()) <= shared:
+
+
+def clean(stack: Stack) -> None:
+    """Remove the stack; after the last one also what all of them share."""
+    remove(stack)
+    if LOCAL.exists() and set(LOCAL.iterdir()) <= {MINISTACK_VENV, LAMBDA_VENV}:
         shutil.rmtree(LOCAL)
     say(f"The stack {stack.name!r} is gone.")
 
@@ -297,11 +307,7 @@ def follow_logs(stack: Stack) -> None:
 
 def _run_migration(stack: Stack, event: dict[str, Any]) -> None:
     function = outputs(stack)["function_names"]["migrate"]
-    try:
-        answer = migration.invoke(function, event, _session(stack))
-    except migration.MigrationFailed as error:
-        raise StackError(str(error)) from error
-    print(json.dumps(answer, indent=2))
+    print(json.dumps(_invoke_migrate(stack, function, event), indent=2))
 
 
 def _print_environment(stack: Stack) -> None:
@@ -318,6 +324,7 @@ def _drift(stack: Stack) -> None:
 COMMANDS: dict[str, Callable[[Stack], object]] = {
     "up": up,
     "down": down,
+    "remove": remove,
     "clean": clean,
     "outputs": lambda stack: print(json.dumps(outputs(stack))),
     "env": _print_environment,
@@ -338,9 +345,9 @@ def main() -> None:
     try:
         stack = current()
         if command.command == "terraform":
-            sys.exit(terraform.delegate(stack.folder, rest))
+            sys.exit(terraform.delegate(ROOT / ".build/terraform", rest))
         COMMANDS[command.command](stack)
-    except StackError as error:
+    except (StackError, BotoCoreError, ClientError, requests.RequestException) as error:
         sys.exit(f"make {command.command}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

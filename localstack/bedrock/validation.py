@@ -27,9 +27,12 @@ class Invalid(Exception):
 
 
 @cache
-def _input_shape(operation: str) -> Shape | None:
+def _input_shape(operation: str) -> Shape:
     service = botocore.session.Session().get_service_model("bedrock-runtime")
-    return service.operation_model(operation).input_shape
+    shape = service.operation_model(operation).input_shape
+    if shape is None:
+        raise TypeError(f"botocore knows no input of {operation}")
+    return shape
 
 
 def check_model(model_id: str) -> None:
