@@ -108,6 +108,10 @@ class RuntimeClientWorker(lambda_runtime.ProvidedWorker):  # type: ignore[misc]
             self._exit_status = self._proc.poll()
         super()._teardown()
 
+    def _discard_tmpdir(self) -> None:
+        # Its process has ended; to close its server takes a tenth of a second, for each worker.
+        threading.Thread(target=super()._discard_tmpdir, daemon=True).start()
+
     def _build_handler_class(self, generation: int, pending: Any) -> Any:
         stock = super()._build_handler_class(generation, _Patient(pending))
         # Headers and body are two writes: with Nagle's algorithm the second waits 40 ms.

@@ -5,6 +5,7 @@ the function's errors to the client and answers the client with whatever the fun
 """
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import time
@@ -47,6 +48,7 @@ class _Connection:
         self.authorizer: Json | None = None
         self.outbox: asyncio.Queue[str | None] = asyncio.Queue()
         self.closing = asyncio.Event()
+        self.ended = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
 
     def context(self, route_key: str, event_type: str, request_id: str) -> Json:
@@ -126,6 +128,9 @@ class _Connection:
         if result.get("error"):
             raise _Failed
         return body if isinstance(body, dict) else {"statusCode": 200}
+
+
+_open: set[_Connection] = set()
 
 
 async def _invoke(uri: str, account: str, region: str, event: Json) -> Json:
@@ -247,6 +252,7 @@ async def handle_websocket(
         if refusal:
             await apigateway._refuse_ws_handshake(scope, send, *refusal, connection.id, new_uuid())
             return
+        _open.add(connection)
         await send({"type": "websocket.accept"})
         record = connection.record()
         apigateway._ws_connections[connection.id] = record
@@ -256,6 +262,18 @@ async def handle_websocket(
         finally:
             apigateway._ws_connections.pop(connection.id, None)
             await _disconnect(connection, code, send)
+            _open.discard(connection)
+            connection.ended.set()
+
+
+async def close_all(seconds: float) -> None:
+    """Close every connection, and wait so long for their `$disconnect`."""
+    for connection in _open:
+        connection.closing.set()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            for connection in list(_open):
+                await connection.ended.wait()
 
 
 async def _disconnect(connection: _Connection, code: int, send: Any) -> None:
@@ -291,9 +309,16 @@ async def handle_connections_api(
     return answer
 
 
+def _create_authorizer(api_id: str, data: Json) -> Any:
+    """MiniStack's, but a REQUEST authorizer that names no identity source demands no header."""
+    if data.get("authorizerType") == "REQUEST":
+        data = {"identitySource": [], **data}
+    return _stock_create_authorizer(api_id, data)
+
+
 def install() -> None:
     """Replace how WebSocket APIs are served. Fails if what it replaces has moved."""
-    global _stock_handle_connections_api
+    global _stock_handle_connections_api, _stock_create_authorizer
     require(
         apigateway,
         "_ws_request_context",
@@ -317,9 +342,11 @@ def install() -> None:
     )
     replace(apigateway, "_invoke_request_authorizer_lambda", _invoke_request_authorizer_lambda)
     replace(apigateway, "handle_websocket", handle_websocket)
+    _stock_create_authorizer = replace(apigateway, "_create_authorizer", _create_authorizer)
     _stock_handle_connections_api = replace(
         apigateway, "handle_connections_api", handle_connections_api
     )
 
 
 _stock_handle_connections_api: Any
+_stock_create_authorizer: Any

@@ -39,6 +39,20 @@ def wait_until[T](look: Callable[[], T], seconds: float = 20) -> T:
     return found
 
 
+def workers(function: str) -> list[int]:
+    """The processes of a function's workers."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"ministack-lambda-{function}-".encode() in command:
+                found.append(int(entry.name))
+    return found
+
+
 class Server:
     """A gateway of its own process group, with its clients and what tests make there."""
 
@@ -87,6 +101,8 @@ class Server:
 
     def stop(self) -> None:
         """End the process and remove what it wrote, except the log."""
+        if self.process.poll() is not None:
+            return
         self.process.terminate()
         try:
             self.process.wait(15)

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.integration.parity.gateway import Server, archive, wait_until
+from tests.integration.parity.gateway import Server, archive, wait_until, workers
 
 
 def invoke(server: Server, function: str, event: Any = None, **options: Any) -> tuple[Any, Any]:
@@ -27,20 +27,6 @@ def invoke(server: Server, function: str, event: Any = None, **options: Any) -> 
         FunctionName=function, Payload=json.dumps(event), **options
     )
     return json.loads(answer["Payload"].read() or b"null"), answer
-
-
-def workers(function: str) -> list[int]:
-    """The processes of a function's workers."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if f"ministack-lambda-{function}-".encode() in command:
-                found.append(int(entry.name))
-    return found
 
 
 def test_error_keeps_its_type_and_stack_trace_when_handler_raises(server: Server) -> None:

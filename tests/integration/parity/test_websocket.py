@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.integration.parity.gateway import Server, wait_until
+from tests.integration.parity.gateway import Server, wait_until, workers
 
 # Not by the log: MiniStack as it comes would fail every test for its want alone.
 KEEP = """
@@ -84,7 +84,7 @@ class Api:
         authorizer: str = "",
         identity: list[str] | None = None,
     ) -> None:
-        self.server = server
+        self.server, self._directory = server, server.directory
         # As Terraform asks: an authorizer that names no identity source at all.
         client = server.client("apigatewayv2", parameter_validation=False)
         self.id = client.create_api(
@@ -135,7 +135,7 @@ class Api:
         return connection
 
     def _kept(self, route: str) -> Path:
-        return self.server.directory / f"{self.id}-{route}"
+        return self._directory / f"{self.id}-{route}"
 
     def _function(self, route: str, source: str) -> str:
         variables = {"KEPT": str(self._kept(route))}
@@ -364,3 +364,32 @@ def handler(event, context):
     runs = api.kept()
     assert sorted(int(body) for body, _ in runs) == list(range(200))
     assert len({process for _, process in runs}) <= 8
+
+
+def test_connections_close_and_state_is_kept_when_server_ends(tmp_path: Path) -> None:
+    """Not AWS's: the local stack stops within seconds, whoever is connected or waits."""
+    kept = {"PERSIST_STATE": "1", "STATE_DIR": str(tmp_path / "state")}
+    first = Server(["-m", "localstack.server"], tmp_path / "first", kept)
+    try:
+        api = Api(first, {"$default": KEEP_EVENT, "$disconnect": KEEP_EVENT})
+        slow = first.function("import time\n\ndef handler(event, context):\n    time.sleep(60)\n")
+        with api.client() as (connection, _), ThreadPoolExecutor(1) as pool:
+            call = pool.submit(first.client("lambda").invoke, FunctionName=slow)
+            wait_until(lambda: workers(slow))
+            began = time.monotonic()
+            first.stop()
+            assert time.monotonic() - began < 10
+            with pytest.raises(ConnectionClosed):
+                connection.recv(timeout=1)
+            assert call.exception(timeout=5) or call.result()["FunctionError"]
+        assert len(api.kept("$disconnect")) == 1
+    finally:
+        first.stop()
+    second = Server(["-m", "localstack.server"], tmp_path / "second", kept)
+    try:
+        api.server = second
+        with api.connect() as connection:
+            connection.send("again")
+            assert wait_until(lambda: api.kept()[-1]["body"] == "again", 5)
+    finally:
+        second.stop()
