@@ -164,9 +164,9 @@ def _apply(stack: Stack) -> dict[str, Any]:
         s3.create_bucket(Bucket=terraform.STATE_BUCKET)
     with step("terraform init"):
         terraform.initialize(stack)
-    with step("terraform apply (a minute or two the first time)"):
+    with step("terraform apply") as report:
         s3.delete_object(Bucket=terraform.STATE_BUCKET, Key=_APPLIED)
-        terraform.apply(stack, host_architecture())
+        terraform.apply(stack, host_architecture(), report)
         outputs = terraform.outputs(stack)
     body = json.dumps({"fingerprint": fingerprint, "outputs": outputs}).encode()
     s3.put_object(Bucket=terraform.STATE_BUCKET, Key=_APPLIED, Body=body)

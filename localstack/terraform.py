@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,15 +171,38 @@ def _variable_arguments(stack: Stack, architecture: str) -> list[str]:
     ]
 
 
-def apply(stack: Stack, architecture: str) -> None:
-    """Make the stack what the root says."""
-    run(
-        stack,
-        "apply",
-        "-auto-approve",
-        "-parallelism=30",
-        *_variable_arguments(stack, architecture),
-    )
+def apply(stack: Stack, architecture: str, report: Callable[[str], None]) -> None:
+    """Make the stack what the root says; `report` hears how far it is. Raises `StackError`."""
+    arguments = _variable_arguments(stack, architecture)
+    log = stack.folder / "logs/terraform.log"
+    changes, done, errors = 0, 0, []
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            [
+                *(require(), f"-chdir={ROOT / 'terraform'}", "apply", "-json", "-auto-approve"),
+                *("-parallelism=30", *arguments),
+            ],
+            env=environment(stack.folder) | aws_environment(stack),
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            file.write(line)
+            event = json.loads(line)
+            if event["type"] == "planned_change":
+                changes += 1
+            elif event["type"] == "apply_complete":
+                done += 1
+            elif event["type"] == "diagnostic" and event["@level"] == "error":
+                found = event["diagnostic"]
+                errors.append(f"{found.get('address', '')}: {found['summary']} {found['detail']}")
+            report(f"{done} of {changes} changes")
+    if process.returncode:
+        error = " ".join((errors or ["it said nothing"])[0].split())
+        raise StackError(f"terraform apply failed: {error} (all of it: {log})")
 
 
 def plan(stack: Stack, architecture: str) -> tuple[bool, str]:

@@ -44,7 +44,13 @@ STACK_LANE = (
 OTHER_LANE = (
     Check("lint", [("make", "lint")]),
     _pytest("unit", "tests/unit"),
-    Check("terraform", [(*_CLI, "terraform", "test", "-no-color")]),
+    Check(
+        "terraform",
+        [
+            (_PYTHON, "-m", "layers.build", "--arch", "arm64"),
+            (*_CLI, "terraform", "test", "-no-color"),
+        ],
+    ),
     _pytest("integration", "tests/integration"),
 )
 
