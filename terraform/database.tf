@@ -13,6 +13,7 @@ module "database" {
   deletion_protection      = var.deletion_protection
   keep_logs                = var.network_logs
   vpc_cidr                 = var.vpc_cidr
+  availability_zones       = var.availability_zones
   kms_key_arn              = module.key["data"].arn
   secret_kms_key_arn       = module.key["secrets"].arn
   log_kms_key_arn          = module.key["logs"].arn

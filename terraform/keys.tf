@@ -1,7 +1,22 @@
 locals {
   keys = {
-    data    = { description = "Tables, objects, database, executions and environments of functions", services = {} }
-    secrets = { description = "Secrets", services = {} }
+    data = {
+      description = "Tables, objects, database, executions and environments of functions"
+      services = {
+        # Writes the log of executions that are encrypted with this key.
+        "delivery.logs.amazonaws.com" = {
+          actions = ["kms:Decrypt"]
+          condition = {
+            ArnLike      = { "aws:SourceArn" = "${local.arn_prefixes.logs}:*" }
+            StringEquals = { "aws:SourceAccount" = local.account_id }
+          }
+        }
+      }
+    }
+    secrets = {
+      description = "Secrets"
+      services    = {}
+    }
     logs = {
       description = "Logs and alarms"
       services = {

@@ -252,14 +252,25 @@ variable "vpc_cidr" {
   }
 }
 
+variable "availability_zones" {
+  description = "Zones that the cluster may be in: by name, since what a region offers changes."
+  type        = list(string)
+  default     = ["us-east-1a", "us-east-1b", "us-east-1c"]
+
+  validation {
+    condition     = alltrue([for zone in var.availability_zones : startswith(zone, var.aws_region)])
+    error_message = "The zones are in the region."
+  }
+}
+
 variable "database" {
   description = <<-EOT
-    The Aurora cluster. Capacities are in Aurora capacity units (2 GiB each); a minimum of 0 lets
-    an idle cluster sleep after `seconds_until_auto_pause`. `instances` names its instances: the
-    first is the writer.
+    The Aurora cluster. Of its version say the major part: RDS brings minor ones by itself.
+    Capacities are in Aurora capacity units (2 GiB each); a minimum of 0 lets an idle cluster sleep
+    after `seconds_until_auto_pause`. `instances` names its instances: the first is the writer.
   EOT
   type = object({
-    engine_version           = optional(string, "16.8")
+    engine_version           = optional(string, "16")
     min_capacity             = number
     max_capacity             = number
     seconds_until_auto_pause = optional(number)
@@ -268,7 +279,7 @@ variable "database" {
   })
 
   validation {
-    condition     = startswith(var.database.engine_version, "16.")
+    condition     = can(regex("^16(\\.[0-9]+)?$", var.database.engine_version))
     error_message = "The migrations are written for PostgreSQL 16."
   }
 

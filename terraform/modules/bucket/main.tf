@@ -76,6 +76,12 @@ resource "aws_s3_bucket_policy" "this" {
   depends_on = [aws_s3_bucket_public_access_block.this]
 }
 
+# What happens to objects can be listened to without touching the bucket again.
+resource "aws_s3_bucket_notification" "this" {
+  bucket      = aws_s3_bucket.this.id
+  eventbridge = true
+}
+
 resource "aws_s3_bucket_logging" "this" {
   count = var.access_log == null ? 0 : 1
 

@@ -1,15 +1,6 @@
 # A network without a gateway, an open port or a way in: the cluster is reached through the Data
 # API only.
 
-data "aws_availability_zones" "available" {
-  state = "available"
-}
-
-locals {
-  # Aurora keeps its copies in three zones.
-  zones = slice(data.aws_availability_zones.available.names, 0, 3)
-}
-
 resource "aws_vpc" "this" {
   cidr_block = var.vpc_cidr
 
@@ -17,7 +8,7 @@ resource "aws_vpc" "this" {
 }
 
 resource "aws_subnet" "this" {
-  for_each = { for index, zone in local.zones : zone => cidrsubnet(var.vpc_cidr, 2, index) }
+  for_each = { for index, zone in var.availability_zones : zone => cidrsubnet(var.vpc_cidr, 2, index) }
 
   vpc_id            = aws_vpc.this.id
   availability_zone = each.key

@@ -65,6 +65,16 @@ variable "vpc_cidr" {
   type        = string
 }
 
+variable "availability_zones" {
+  description = "Zones of the subnets. New ones go to the end: a subnet's addresses follow its place."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.availability_zones) >= 2 && length(var.availability_zones) <= 4
+    error_message = "RDS wants subnets in two zones at least; the network is cut into four."
+  }
+}
+
 variable "kms_key_arn" {
   description = "Key of the data."
   type        = string
