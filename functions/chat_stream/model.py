@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -92,7 +93,9 @@ class Reader:
         """Ask the model for nothing more."""
         self._stopped.set()
         if self._stream is not None:
-            self._stream.close()
+            # Closing would wait for the thread's read to return; shutting the socket ends it.
+            with suppress(RuntimeError, ValueError):
+                self._stream._raw_stream.shutdown()
 
     def _read(self, request: dict[str, Any]) -> None:
         try:

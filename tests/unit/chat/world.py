@@ -159,6 +159,12 @@ class Model:
 class _Stream:
     def __init__(self, script: list[Any]) -> None:
         self.script, self.closed = script, threading.Event()
+        self._raw_stream = self
+        self.shutdown = self.closed.set
+        self._raw_stream = self  # urllib3's response, whose socket another thread may shut
+
+    def shutdown(self) -> None:
+        self.closed.set()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         yield {"messageStart": {"role": "assistant"}}
