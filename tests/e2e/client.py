@@ -91,9 +91,10 @@ class Chat:
 
     def __init__(self, websocket_url: str, **query: str) -> None:
         [(name, value)] = query.items()
-        self.socket: ClientConnection = connect(
+        self.connection = connect(
             f"{websocket_url}?{name}={value}", open_timeout=60, max_size=2**20
         )
+        self.socket: ClientConnection = self.connection.__enter__()
         self.unread: list[Frame] = []
 
     def __enter__(self) -> "Chat":

@@ -70,7 +70,7 @@ def test_one_final_when_two_producers_work_on_one_turn(tenant: Tenant, stack: St
     words = "[[words 150]] [[pace 10]]"
     machine = stack.client("stepfunctions")
     with tenant.chat() as chat:
-        turn = chat.start(tenant.chatbot_id, words)
+        turn = chat.follow(chat.start(tenant.chatbot_id, words), frames=1)
         execution = machine.describe_execution(executionArn=execution_arn(stack, turn.message_id))
         with ThreadPoolExecutor(2) as pool:
             for _ in range(2):
