@@ -240,7 +240,7 @@ def build(arch: str, out: Path, root: Path = ROOT) -> list[str]:
     known = json.loads(known_file.read_text(encoding="utf-8")) if known_file.exists() else {}
     compiler = f"{sys.version}{Path(__file__).read_text(encoding='utf-8')}"
     wanted = archives(arch, root)
-    for stale in set(folder.rglob("*.zip")) - {folder / archive.path for archive in wanted}:
+    for stale in set(folder.glob("*/*.zip")) - {folder / archive.path for archive in wanted}:
         stale.unlink()
     built = []
     for archive in wanted:
@@ -252,7 +252,9 @@ def build(arch: str, out: Path, root: Path = ROOT) -> list[str]:
         write_zip(archive, target)
         built.append(archive.path)
         known[archive.path] = fingerprint
-        known_file.write_text(json.dumps(known, indent=2, sort_keys=True), encoding="utf-8")
+        written = folder / f"fingerprints.{os.getpid()}.json"
+        written.write_text(json.dumps(known, indent=2, sort_keys=True), encoding="utf-8")
+        written.replace(known_file)  # whole or not at all: another build may be reading it
     return built
 
 
