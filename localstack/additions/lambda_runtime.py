@@ -8,6 +8,7 @@ A function has at most WORKERS workers; further calls wait for one, where AWS wo
 """
 
 import fcntl
+import functools
 import hashlib
 import io
 import os
@@ -242,10 +243,16 @@ def _provided_runtime_code_dir(code_zip: bytes) -> str:
     return code_dir
 
 
+@functools.lru_cache(maxsize=64)
+def _digest(archive: bytes) -> bytes:
+    """Computed once for each layer: an archive of bytes remembers its own hash as a key."""
+    return hashlib.sha256(archive).digest()
+
+
 def _opt_directory(config: Json) -> Path:
     """The function's layers, extracted in order into one directory, as AWS does into /opt."""
     zips = [lambda_svc._resolve_layer_zip(layer) or b"" for layer in config.get("Layers") or []]
-    digest = hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in zips)).hexdigest()
+    digest = hashlib.sha256(b"".join(map(_digest, zips))).hexdigest()
     opt = Path(tempfile.gettempdir(), f"lambda-opt-{os.environ['GATEWAY_PORT']}", digest)
     with _layers_lock:
         if not opt.exists():

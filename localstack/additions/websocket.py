@@ -91,11 +91,17 @@ class _Connection:
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
-    async def _answer(self, text: str) -> None:
+    def _route_key(self, text: str) -> str:
         api = apigateway._apis.get(self.api_id) or {}
         expression = api.get("routeSelectionExpression", "")
-        key = apigateway._evaluate_route_selection(expression, text)
-        route = apigateway._match_ws_route(self.api_id, key)
+        try:
+            return str(apigateway._evaluate_route_selection(expression, text))
+        except RecursionError:
+            # JSON too deep for MiniStack to find the expression in.
+            return "$default"
+
+    async def _answer(self, text: str) -> None:
+        route = apigateway._match_ws_route(self.api_id, self._route_key(text))
         request_id = new_uuid()
         if route is None:
             await self.outbox.put(self._generic("Forbidden", request_id))

@@ -227,6 +227,17 @@ def test_client_gets_a_generic_message_when_function_fails(server: Server) -> No
             assert answer["message"] == "Internal server error"
 
 
+def test_default_route_gets_what_selects_no_other_when_it_is_no_json(server: Server) -> None:
+    """ "$default ... when the route selection expression cannot be evaluated" """
+    api = Api(server, {"$connect": KEEP_EVENT, "$default": KEEP_EVENT})
+    with api.connect() as connection:
+        messages = {"no json", "[" * 30_000, '{"action": {"a": 1}}'}
+        for message in messages:
+            connection.send(message)
+        wait_until(lambda: len(api.kept()) == 3, 5)
+    assert {event["body"] for event in api.kept()} == messages
+
+
 def test_client_gets_nothing_when_route_has_no_response(server: Server) -> None:
     """ "you configure a route response" to "send a response back to the client" """
     api = Api(server, {"$default": REPLY})
