@@ -6,13 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from chatbot.aws import client
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
 
 
 class TransactionCanceled(Exception):
@@ -30,23 +26,44 @@ class TransactionCanceled(Exception):
 
 def pack(values: Mapping[str, Any]) -> dict[str, Any]:
     """An item, or expression values, in DynamoDB's notation; values are of JSON, but no floats."""
-    return {name: _serialize(value) for name, value in values.items()}
+    return {name: _packed(value) for name, value in values.items()}
 
 
 def unpack(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain values of an item; its numbers are whole."""
-    return {name: _plain(_deserialize(value)) for name, value in item.items()}
+    """The plain values of an item; numbers are `int` where they are whole, else `Decimal`."""
+    return {name: _plain(value) for name, value in item.items()}
 
 
-def _plain(value: Any) -> Any:
+def _packed(value: Any) -> dict[str, Any]:
     match value:
-        case Decimal():
-            return int(value)
-        case dict():
-            return {name: _plain(inner) for name, inner in value.items()}
-        case list():
-            return [_plain(inner) for inner in value]
-    return value
+        case None:
+            return {"NULL": True}
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int() | Decimal():
+            return {"N": str(value)}
+        case list() | tuple():
+            return {"L": [_packed(item) for item in value]}
+        case Mapping():
+            return {"M": pack(value)}
+    raise TypeError(f"no item holds a {type(value).__name__}")
+
+
+def _plain(attribute: Mapping[str, Any]) -> Any:
+    match attribute:
+        case {"NULL": True}:
+            return None
+        case {"N": number}:
+            return int(number) if number.lstrip("-").isdigit() else Decimal(number)
+        case {"L": items}:
+            return [_plain(item) for item in items]
+        case {"M": item}:
+            return unpack(item)
+        case {"S": value} | {"BOOL": value}:
+            return value
+    raise TypeError(f"unexpected attribute of type {', '.join(attribute)}")
 
 
 def get(table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
