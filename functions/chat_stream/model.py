@@ -136,4 +136,4 @@ def _bedrock() -> Any:
         retries={"mode": "standard", "total_max_attempts": 1},
         tcp_keepalive=True,
     )
-    return session().client("bedrock-runtime", config=config)
+    return session().create_client("bedrock-runtime", config=config)

@@ -6,7 +6,7 @@ from typing import Any
 
 from chatbot import conversations
 from chatbot.closing import estimate_tokens
-from chatbot.turns import MAX_OUTPUT_TOKENS, Head
+from chatbot.turns import Head
 from functions.chat_stream.prompt import render
 
 HISTORY_TOKENS = 24_000
@@ -17,7 +17,7 @@ def build(turn: Head) -> dict[str, Any]:
     context = json.loads(turn.snapshot)
     chatbot = context["chatbot"]
     inference = {
-        "maxTokens": min(chatbot["max_tokens"], MAX_OUTPUT_TOKENS),
+        "maxTokens": turn.max_tokens,
         "temperature": chatbot["temperature"],
     }
     if chatbot.get("top_p") is not None:

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from chatbot import closing, connections, conversations, log, tables, turns
 from chatbot.connections import Connection
-from chatbot.errors import BadRequest, Conflict, NotFound, QuotaExceeded
+from chatbot.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded
 from chatbot.identifiers import created_at, new_id, now_ms, timestamp
+from chatbot.models import allowed_models
 from chatbot.settings import settings
 from chatbot.turns import Head
 from functions.ws_message.frames import Chat
@@ -74,7 +76,7 @@ class Opening:
                 if "running" in failed:
                     raise QuotaExceeded("Too many answers are being made at once.") from None
                 if "quota" in failed:
-                    raise QuotaExceeded("The tokens of this month are used up.") from None
+                    raise QuotaExceeded("The month's quota is used up.") from None
                 tables.back_off(attempt)
                 continue
             return Opened(self.conversation_id, turn.user_message_id, turn.message_id, turn)
@@ -137,8 +139,12 @@ class Opening:
     def _turn(self, last_message_id: str | None) -> Head:
         user_message_id = new_id(after=last_message_id)
         chatbot, at = self.context["chatbot"], now_ms()
+        model = allowed_models().get(chatbot["model_id"])
+        if model is None:
+            raise Forbidden("The chatbot's model is no longer allowed.")
         estimate = closing.estimate_tokens(chatbot["system_prompt"] + self.frame.content)
-        return Head(
+        most = min(chatbot["max_tokens"], model.max_tokens, turns.MAX_OUTPUT_TOKENS)
+        turn = Head(
             message_id=new_id(after=user_message_id),
             status="running",
             conversation_id=self.conversation_id,
@@ -150,11 +156,16 @@ class Opening:
             request_id=log.request_id(),
             opened_at=at,
             lease_until=at + turns.FIRST_LEASE_MS,
+            max_tokens=most,
             input_estimate=estimate,
-            reserved_tokens=estimate + min(chatbot["max_tokens"], turns.MAX_OUTPUT_TOKENS),
+            input_price=model.input_price,
+            output_price=model.output_price,
+            reserved_tokens=estimate + most,
+            reserved_cost="0",
             quota_month=timestamp(at)[:7],
             snapshot=json.dumps(self.context, ensure_ascii=False),
         )
+        return replace(turn, reserved_cost=str(turn.cost(estimate, most)))
 
     def _locked(self, head: dict[str, Any] | None, turn: Head) -> dict[str, Any]:
         """The conversation with this turn in it, and the lock taken."""
@@ -206,16 +217,27 @@ class Opening:
         )
 
     def _quota(self, turn: Head) -> dict[str, Any]:
+        """What the month's answers took, with the most that this one may take; a limit that the
+        workspace does not have is no condition."""
         quota = self.context["workspace"]["quota"]
-        tokens = quota.get("monthly_tokens")
-        left = (settings().monthly_tokens if tokens is None else tokens) - turn.reserved_tokens
-        fits = "tokens <= :left"
+        tokens, cost = quota.get("monthly_tokens"), quota.get("monthly_cost")
+        most = {"tokens": Decimal(settings().monthly_tokens if tokens is None else tokens)}
+        if cost is not None:
+            most["cost"] = Decimal(cost) * 1_000_000
+        reserved = {"tokens": Decimal(turn.reserved_tokens), "cost": Decimal(turn.reserved_cost)}
+        left = {name: limit - reserved[name] for name, limit in most.items()}
         return closing.update(
             settings().usage_table,
             {"workspace_id": self.workspace_id, "item": f"QUOTA#{turn.quota_month}"},
-            "ADD tokens :reserved",
-            {":reserved": turn.reserved_tokens, ":left": left},
-            f"attribute_not_exists(tokens) OR {fits}" if left >= 0 else fits,
+            "ADD tokens :tokens, cost :cost",
+            {f":{name}": value for name, value in reserved.items()}
+            | {f":{name}_left": value for name, value in left.items()},
+            " AND ".join(
+                f"({name} <= :{name}_left OR attribute_not_exists({name}))"
+                if value >= 0
+                else f"{name} <= :{name}_left"
+                for name, value in left.items()
+            ),
         )
 
     def _guard(self, turn: Head) -> dict[str, Any]:

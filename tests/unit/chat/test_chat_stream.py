@@ -439,7 +439,7 @@ def test_model_gets_settings_and_prompt_when_asked(world: World, ann: str) -> No
         "modelId": "amazon.nova-lite-v1:0",
         "system": [{"text": f"Ann of Works asks Assistant, {year}."}],
         "messages": [{"role": "user", "content": [{"text": "Hi [[x]]"}]}],
-        "inferenceConfig": {"maxTokens": 24_000, "temperature": 0.5, "topP": 0.9},
+        "inferenceConfig": {"maxTokens": 10_000, "temperature": 0.5, "topP": 0.9},
     }
 
 

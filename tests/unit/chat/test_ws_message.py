@@ -228,6 +228,8 @@ def test_turn_ends_at_once_when_start_execution_is_lost(world: World) -> None:
         ({"monthly_tokens": 50}, "quota_exceeded"),
         ({"monthly_tokens": 0}, "quota_exceeded"),
         ({"max_concurrent_turns": 0}, "quota_exceeded"),
+        ({"monthly_cost": "0.00002"}, "quota_exceeded"),
+        ({"monthly_cost": "0.00003"}, None),
         ({"monthly_tokens": 1000, "max_concurrent_turns": 1}, None),
     ],
 )
@@ -252,6 +254,21 @@ def test_tokens_are_reserved_then_settled_when_a_turn_runs(world: World) -> None
     day = identifiers.timestamp(now_ms())[:10]
     used = world.usage(f"DAY#{day}#{USER}#{CHATBOT}#amazon.nova-lite-v1:0")
     assert (used["turns"], used["input_tokens"], used["output_tokens"]) == (1, 11, 7)
+
+
+def test_chat_is_forbidden_when_the_chatbots_model_is_no_longer_allowed(world: World) -> None:
+    world.chatbot["model_id"] = "meta.llama3-8b-instruct-v1:0"
+    assert world.chat(world.connect("ann"))["code"] == "forbidden"
+
+
+def test_cost_is_limited_when_the_answers_before_took_it(world: World) -> None:
+    world.quota = {"monthly_cost": "0.00003"}
+    ann = world.connect("ann")
+    ack = world.chat(ann)
+    assert world.chat(ann)["code"] == "quota_exceeded"
+    world.run(ack["message_id"])
+    # 11 tokens at 0.06 and 7 at 0.24 USD a million
+    assert world.chat(ann)["type"] == "ack"
 
 
 def test_turns_at_once_are_limited_by_the_settings_when_the_workspace_says_nothing(

@@ -160,7 +160,6 @@ class _Stream:
     def __init__(self, script: list[Any]) -> None:
         self.script, self.closed = script, threading.Event()
         self._raw_stream = self
-        self.shutdown = self.closed.set
         self._raw_stream = self  # urllib3's response, whose socket another thread may shut
 
     def shutdown(self) -> None:

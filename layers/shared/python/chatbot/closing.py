@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from chatbot import connections, conversations, log, tables, turns
@@ -133,7 +134,8 @@ class _End:
 
     def _usage(self) -> list[dict[str, Any]]:
         head, table = self.head, settings().usage_table
-        used = self.usage["input_tokens"] + self.usage["output_tokens"]
+        asked, said = self.usage["input_tokens"], self.usage["output_tokens"]
+        cost = head.cost(asked, said)
         day = timestamp(self.at)[:10]
         item = f"DAY#{day}#{head.user_id}#{head.chatbot_id}#{head.model_id}"
 
@@ -145,22 +147,26 @@ class _End:
             update(
                 table,
                 key(f"QUOTA#{head.quota_month}"),
-                "ADD tokens :difference",
-                {":difference": used - head.reserved_tokens},
+                "ADD tokens :tokens, cost :cost",
+                {
+                    ":tokens": asked + said - head.reserved_tokens,
+                    ":cost": cost - Decimal(head.reserved_cost),
+                },
             ),
             update(
                 table,
                 key(item),
                 "SET #day = :day, user_id = :user, chatbot_id = :chatbot, model_id = :model"
-                " ADD turns :one, input_tokens :input, output_tokens :output",
+                " ADD turns :one, input_tokens :input, output_tokens :output, cost :cost",
                 {
                     ":day": day,
                     ":user": head.user_id,
                     ":chatbot": head.chatbot_id,
                     ":model": head.model_id,
                     ":one": 1,
-                    ":input": self.usage["input_tokens"],
-                    ":output": self.usage["output_tokens"],
+                    ":input": asked,
+                    ":output": said,
+                    ":cost": cost,
                 },
                 names={"#day": "day"},
             ),

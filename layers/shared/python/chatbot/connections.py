@@ -222,7 +222,7 @@ def _gateway() -> Any:
         max_pool_connections=32,
         tcp_keepalive=True,
     )
-    return session().client(
+    return session().create_client(
         "apigatewaymanagementapi",
         endpoint_url=settings().websocket_callback_url,
         config=config,

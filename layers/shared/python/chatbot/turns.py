@@ -7,6 +7,7 @@ put only where none is, so of two producers one loses, and knows it.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Self
 
 from botocore.exceptions import ClientError
@@ -49,7 +50,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A turn's head; times are in milliseconds since the epoch. `snapshot` is JSON: {user,
+    """A turn's head. Times are in milliseconds since the epoch, prices in USD for a million
+    tokens (so in millionths for one), costs in millionths of a USD. `snapshot` is JSON: {user,
     workspace, chatbot} as they were when the turn was opened, dropped at the end. `outcome` is
     what the producer noted, `result` the status that the turn ended with."""
 
@@ -64,8 +66,12 @@ class Head:
     request_id: str
     opened_at: int
     lease_until: int
+    max_tokens: int
     input_estimate: int
+    input_price: str
+    output_price: str
     reserved_tokens: int
+    reserved_cost: str
     quota_month: str
     snapshot: str = "{}"
     client_message_id: str | None = None
@@ -86,6 +92,10 @@ class Head:
         """The head as an item of the table, without what it does not have."""
         values = {name: getattr(self, name) for name in type(self).__slots__}
         return {"seq": 0} | {name: value for name, value in values.items() if value is not None}
+
+    def cost(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """What so many tokens cost, in millionths of a USD, at the prices of the opening."""
+        return input_tokens * Decimal(self.input_price) + output_tokens * Decimal(self.output_price)
 
     @property
     def is_running(self) -> bool:
