@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from chatbot.aws import session
 
@@ -107,7 +108,7 @@ class Reader:
             self._events.put(Closed())
         except ClientError as error:
             self._events.put(Broken(error.response["Error"]["Code"].lower()))
-        except (BotoCoreError, OSError):
+        except (BotoCoreError, HTTPError, OSError):
             self._events.put(Broken("serviceunavailableexception"))
         except Exception as error:  # noqa: BLE001  a thread's exception would be seen by nobody
             self._events.put(Broken(type(error).__name__.lower()))

@@ -63,7 +63,7 @@ class ChatbotPatch(Body):
     model_id: ModelId = ""
     temperature: Share = 0.5
     top_p: Share | None = None
-    max_tokens: MaxTokens = 1024
+    max_tokens: MaxTokens = 4096
     tools: Tools = Field(default_factory=list)
     max_tool_rounds: ToolRounds = 5
     knowledge: Knowledge = Knowledge()
