@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class Process:
     def start(self, is_ready: Callable[[], bool]) -> None:
         """Start it unless it runs, and wait until it is ready. Raises `StackError`."""
         if self.pid is None:
+            self._end_orphans()
             require_free(self.port, self.name)
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
@@ -69,6 +71,11 @@ class Process:
             self._pid_file.write_text(f"{process.pid} {_started_at(process.pid)}", encoding="utf-8")
         self._wait(is_ready)
 
+    def _end_orphans(self) -> None:
+        """End what a killed process of ours has left running."""
+        if self._pid_file.exists():
+            _kill_session(int(self._pid_file.read_text(encoding="utf-8").split()[0]))
+
     def _wait(self, is_ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not is_ready():
@@ -78,16 +85,19 @@ class Process:
                 raise StackError(f"{self.name} is not ready after {_START_SECONDS} s: {self.log}.")
             time.sleep(0.05)
 
-    def stop(self, with_signal: signal.Signals | None = None) -> None:
+    def stop(self) -> None:
         """End it and all that it started; nothing happens if it does not run."""
         pid = self.pid
         if pid is not None:
-            os.kill(pid, with_signal or self.stop_signal)
+            os.kill(pid, self.stop_signal)
             deadline = time.monotonic() + self.stop_seconds
-            while self.pid is not None and time.monotonic() < deadline:
+            while self.pid is not None:
+                if time.monotonic() > deadline:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 _reap(pid)
                 time.sleep(0.05)
-            _kill_session(pid)
+        self._end_orphans()
         self._pid_file.unlink(missing_ok=True)
 
 
@@ -100,17 +110,17 @@ def _reap(pid: int) -> None:
 
 
 def _kill_session(leader: int) -> None:
-    """End what is left of a process's session, such as workers that did not hear of its end."""
+    """End what is left of a session whose leader has ended; another one of its id is let be."""
+    if _started_at(leader) is not None:
+        return
     listed = subprocess.run(
         ["ps", "-A", "-o", "pid=,sess="], capture_output=True, text=True, check=True
     ).stdout
     for line in listed.splitlines():
         pid, session = (int(number) for number in line.split())
         if session == leader:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
 
 def _started_at(pid: int) -> str | None:

@@ -42,7 +42,7 @@ from localstack.postgres import Postgres
 from localstack.processes import Process
 from localstack.progress import say, step
 
-_APPLIED = "applied.json"
+_MARK = "/chatbot-local-stack/applied"
 _FIRST_QUESTION = "Hello! What can you do?"
 
 
@@ -135,21 +135,22 @@ def _fingerprint(stack: Stack) -> str:
     return digest.hexdigest()
 
 
-def _s3(stack: Stack) -> Any:
-    return _session(stack).client("s3", config=Config(s3={"addressing_style": "path"}))
-
-
 def _applied(stack: Stack) -> dict[str, Any]:
-    """What the last apply left beside Terraform's state: `fingerprint` and `outputs`.
+    """What the last apply left: its `fingerprint` and Terraform's `outputs`, or nothing.
 
-    It lies in the stack's S3, so a gateway that lost its state has lost this too.
+    A part of it lies in the gateway, so one that lost its state has lost this too: S3, where
+    Terraform's state is, survives a gateway that is killed, and other services only for the most.
     """
     try:
-        body = _s3(stack).get_object(Bucket=terraform.STATE_BUCKET, Key=_APPLIED)["Body"].read()
-    except (ClientError, BotoCoreError):
+        mark = _session(stack).client("ssm").get_parameter(Name=_MARK)["Parameter"]["Value"]
+        found: dict[str, Any] = json.loads(_applied_file(stack).read_text(encoding="utf-8"))
+    except (ClientError, FileNotFoundError):
         return {}
-    found: dict[str, Any] = json.loads(body)
-    return found
+    return found if found["fingerprint"] == mark else {}
+
+
+def _applied_file(stack: Stack) -> Path:
+    return stack.folder / "applied.json"
 
 
 def _apply(stack: Stack) -> dict[str, Any]:
@@ -159,17 +160,21 @@ def _apply(stack: Stack) -> dict[str, Any]:
     if applied.get("fingerprint") == fingerprint:
         outputs: dict[str, Any] = applied["outputs"]
         return outputs
-    s3 = _s3(stack)
-    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
-        s3.create_bucket(Bucket=terraform.STATE_BUCKET)
+    _applied_file(stack).unlink(missing_ok=True)
+    session = _session(stack)
+    session.client("s3", config=Config(s3={"addressing_style": "path"})).create_bucket(
+        Bucket=terraform.STATE_BUCKET
+    )
     with step("terraform init"):
         terraform.initialize(stack)
     with step("terraform apply") as report:
-        s3.delete_object(Bucket=terraform.STATE_BUCKET, Key=_APPLIED)
         terraform.apply(stack, host_architecture(), report)
         outputs = terraform.outputs(stack)
-    body = json.dumps({"fingerprint": fingerprint, "outputs": outputs}).encode()
-    s3.put_object(Bucket=terraform.STATE_BUCKET, Key=_APPLIED, Body=body)
+    session.client("ssm").put_parameter(
+        Name=_MARK, Value=fingerprint, Type="String", Overwrite=True
+    )
+    text = json.dumps({"fingerprint": fingerprint, "outputs": outputs})
+    _applied_file(stack).write_text(text, encoding="utf-8")
     return outputs
 
 

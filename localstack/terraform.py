@@ -199,7 +199,7 @@ def apply(stack: Stack, architecture: str, report: Callable[[str], None]) -> Non
             elif event["type"] == "diagnostic" and event["@level"] == "error":
                 found = event["diagnostic"]
                 errors.append(f"{found.get('address', '')}: {found['summary']} {found['detail']}")
-            report(f"{done} of {changes} changes")
+            report(f"{done} of {changes} changes" if changes else "reading what is there")
     if process.returncode:
         error = " ".join((errors or ["it said nothing"])[0].split())
         raise StackError(f"terraform apply failed: {error} (all of it: {log})")

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _PLAIN = re.compile(r"\[\[(words|pace|stall|throttle|break)\s+(\d+(?:\.\d+)?)\s*\]\]")
-_TEXT = re.compile(r"\[\[text (.*?)\]\]", re.DOTALL)
+_TEXT = re.compile(r"\[\[text (.*?)\]\](?!\])", re.DOTALL)
 _TOOL = re.compile(r"\[\[tool\s+([A-Za-z0-9_-]+)\s*")
 _TOOL_LOOP = re.compile(r"\[\[tool-loop\s+([A-Za-z0-9_-]+)\s*\]\]")
 _MAX_TOKENS = "[[max-tokens]]"
