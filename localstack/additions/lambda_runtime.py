@@ -3,8 +3,6 @@
 MiniStack's own Python worker calls every error `Runtime.HandlerError` and dies of it. Here a
 worker is `python -m awslambdaric`, started by a `bootstrap` as on AWS, so errors keep their types
 and stack traces, logging works as there, and a worker lives on after a handler's error.
-
-A function has at most WORKERS workers; further calls wait for one, where AWS would start more.
 """
 
 import fcntl
@@ -28,9 +26,8 @@ from ministack.core import lambda_runtime
 from ministack.core.responses import new_uuid
 from ministack.services import lambda_svc
 
+from localstack.additions.lambda_concurrency import Places
 from localstack.additions.seam import replace, require
-
-WORKERS = 8
 
 Json = dict[str, Any]
 
@@ -43,8 +40,8 @@ class Invocation(threading.local):
 
 
 invocation = Invocation()
-_slots: dict[str, threading.BoundedSemaphore] = {}
-_slots_lock = threading.Lock()
+_places: dict[str, Places] = {}
+_places_lock = threading.Lock()
 _layers_lock = threading.Lock()
 
 
@@ -213,9 +210,9 @@ def _execute_function_warm(func: Json, event: Any, request_id: str) -> Json:
     if not _is_python(config):
         result: Json = _stock_execute_function_warm(func, event, request_id)
         return result
-    with _slots_lock:
-        slot = _slots.setdefault(_function_key(config), threading.BoundedSemaphore(WORKERS))
-    with slot:
+    with _places_lock:
+        places = _places.setdefault(_function_key(config), Places())
+    with places.one():
         answer: Json = lambda_svc._execute_function_provided_warm(func, event, request_id)
         return answer
 

@@ -232,6 +232,23 @@ def test_calls_run_side_by_side_when_more_than_the_workers(server: Server) -> No
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(own))
 
 
+def test_calls_run_side_by_side_when_they_last(stack: Server) -> None:
+    """ "Lambda ... scales up ... until it reaches your account's concurrency limit" """
+    function = stack.function(
+        """
+        import time
+
+        def handler(event, context):
+            began = time.time()
+            time.sleep(6)
+            return [began, time.time()]
+        """
+    )
+    with ThreadPoolExecutor(20) as pool:
+        runs = [run for run, _ in pool.map(lambda _: invoke(stack, function), range(20))]
+    assert max(began for began, _ in runs) < min(ended for _, ended in runs)
+
+
 def test_warm_call_is_quick_when_handler_is_silent(server: Server) -> None:
     """Nothing waits for a fixed time: MiniStack waits 50 ms for lines of a silent handler."""
     function = server.function("def handler(event, context):\n    return event\n")
