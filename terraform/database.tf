@@ -11,7 +11,6 @@ module "database" {
   instances                = var.database.instances
   backup_retention_days    = var.database.backup_retention_days
   deletion_protection      = var.deletion_protection
-  keep_logs                = var.network_logs
   vpc_cidr                 = var.vpc_cidr
   availability_zones       = var.availability_zones
   kms_key_arn              = module.key["data"].arn

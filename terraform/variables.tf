@@ -235,12 +235,6 @@ variable "log_retention_days" {
   }
 }
 
-variable "network_logs" {
-  description = "Whether the network's flow logs and the cluster's own logs are kept."
-  type        = bool
-  default     = true
-}
-
 variable "vpc_cidr" {
   description = "Addresses of the network that holds only the cluster."
   type        = string

@@ -23,7 +23,6 @@ log_retention_days  = 7
 
 # The provider waits 55 seconds for a lifecycle rule, which nothing here would run.
 noncurrent_version_days = null
-network_logs            = false
 
 # The stand-in needs no instance, and the provider waits 30 seconds for each.
 database = {

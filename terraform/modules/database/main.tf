@@ -40,9 +40,7 @@ resource "aws_rds_cluster_parameter_group" "this" {
 
 # RDS would make it itself, without retention and key.
 resource "aws_cloudwatch_log_group" "this" {
-  for_each = var.keep_logs ? toset(["postgresql"]) : toset([])
-
-  name              = "/aws/rds/cluster/${var.name}/${each.key}"
+  name              = "/aws/rds/cluster/${var.name}/postgresql"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.log_kms_key_arn
 }
@@ -80,7 +78,9 @@ resource "aws_rds_cluster" "this" {
   skip_final_snapshot       = !var.deletion_protection
   final_snapshot_identifier = var.deletion_protection ? "${var.name}-final" : null
 
-  enabled_cloudwatch_logs_exports = keys(aws_cloudwatch_log_group.this)
+  enabled_cloudwatch_logs_exports = ["postgresql"]
+
+  depends_on = [aws_cloudwatch_log_group.this]
 }
 
 resource "aws_rds_cluster_instance" "this" {

@@ -30,25 +30,19 @@ resource "aws_security_group" "this" {
 }
 
 resource "aws_flow_log" "this" {
-  for_each = var.keep_logs ? toset(["all"]) : toset([])
-
   vpc_id          = aws_vpc.this.id
   traffic_type    = "ALL"
-  iam_role_arn    = aws_iam_role.flow_log[each.key].arn
-  log_destination = aws_cloudwatch_log_group.flow_log[each.key].arn
+  iam_role_arn    = aws_iam_role.flow_log.arn
+  log_destination = aws_cloudwatch_log_group.flow_log.arn
 }
 
 resource "aws_cloudwatch_log_group" "flow_log" {
-  for_each = var.keep_logs ? toset(["all"]) : toset([])
-
   name              = "/aws/vpc/${var.name}"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.log_kms_key_arn
 }
 
 resource "aws_iam_role" "flow_log" {
-  for_each = var.keep_logs ? toset(["all"]) : toset([])
-
   name        = "${var.name}-flow-log"
   description = "Lets the network's flow log be written"
 
@@ -63,17 +57,15 @@ resource "aws_iam_role" "flow_log" {
 }
 
 resource "aws_iam_role_policy" "flow_log" {
-  for_each = var.keep_logs ? toset(["all"]) : toset([])
-
   name = "access"
-  role = aws_iam_role.flow_log[each.key].name
+  role = aws_iam_role.flow_log.name
 
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
       Effect   = "Allow"
       Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-      Resource = "${aws_cloudwatch_log_group.flow_log[each.key].arn}:*"
+      Resource = "${aws_cloudwatch_log_group.flow_log.arn}:*"
     }]
   })
 }

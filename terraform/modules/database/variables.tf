@@ -55,11 +55,6 @@ variable "deletion_protection" {
   type        = bool
 }
 
-variable "keep_logs" {
-  description = "Whether flow logs and PostgreSQL's log are kept."
-  type        = bool
-}
-
 variable "vpc_cidr" {
   description = "Addresses of the network."
   type        = string

@@ -3,7 +3,9 @@
 Quoted: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricAlarm.html,
 https://docs.aws.amazon.com/apigatewayv2/latest/api-reference/apis-apiid-authorizers-authorizerid.html,
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html,
-https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeStateMachine.html.
+https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeStateMachine.html,
+https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBCluster.html,
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_FlowLog.html.
 """
 
 import json
@@ -182,3 +184,56 @@ def test_object_uploaded_in_parts_has_the_tags_of_its_beginning(server: Server) 
     )
     tags = objects.get_object_tagging(Bucket=bucket, Key="large.zip")["TagSet"]
     assert {tag["Key"]: tag["Value"] for tag in tags} == {"application": "chatbot", "note": "a b"}
+
+
+def test_cluster_tells_which_logs_it_exports(server: Server) -> None:
+    """EnabledCloudwatchLogsExports: "A list of log types that this DB cluster is configured
+    to export to CloudWatch Logs."
+    """
+    databases, name = server.client("rds"), f"parity-{uuid.uuid4().hex[:8]}"
+    databases.create_db_cluster(
+        DBClusterIdentifier=name,
+        Engine="aurora-postgresql",
+        MasterUsername="master",
+        ManageMasterUserPassword=True,
+        EnableCloudwatchLogsExports=["postgresql"],
+    )
+
+    def exported() -> list[str]:
+        found = databases.describe_db_clusters(DBClusterIdentifier=name)["DBClusters"][0]
+        logs: list[str] = found.get("EnabledCloudwatchLogsExports", [])
+        return logs
+
+    assert exported() == ["postgresql"]
+    databases.modify_db_cluster(
+        DBClusterIdentifier=name,
+        CloudwatchLogsExportConfiguration={
+            "EnableLogTypes": ["instance"],
+            "DisableLogTypes": ["postgresql"],
+        },
+    )
+    assert exported() == ["instance"]
+
+
+def test_flow_log_tells_what_it_was_made_with(server: Server) -> None:
+    """maxAggregationInterval: "The default is 600 seconds (10 minutes)"; a tag specification's
+    ResourceType is `vpc-flow-log`.
+    """
+    network = server.client("ec2")
+    vpc = network.create_vpc(CidrBlock="10.0.0.0/24")["Vpc"]["VpcId"]
+    made = network.create_flow_logs(
+        ResourceIds=[vpc],
+        ResourceType="VPC",
+        TrafficType="ALL",
+        DeliverLogsPermissionArn=ROLE,
+        LogDestination="arn:aws:logs:us-east-1:000000000000:log-group:/aws/vpc/parity",
+        TagSpecifications=[
+            {"ResourceType": "vpc-flow-log", "Tags": [{"Key": "application", "Value": "chatbot"}]}
+        ],
+    )
+    found = network.describe_flow_logs(FlowLogIds=made["FlowLogIds"])["FlowLogs"][0]
+    assert found["DeliverLogsPermissionArn"] == ROLE
+    assert found["LogGroupName"] == "/aws/vpc/parity"
+    assert found["MaxAggregationInterval"] == 600
+    assert found["LogFormat"].startswith("${version} ${account-id} ")
+    assert found["Tags"] == [{"Key": "application", "Value": "chatbot"}]
