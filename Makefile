@@ -5,7 +5,7 @@
 ENV     ?= local
 STACK   ?= default
 BACKEND ?= ministack
-export STACK
+export STACK BACKEND
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -37,23 +37,11 @@ help: ## list the targets
 	@echo "Variables: ENV=$(ENV) STACK=$(STACK) BACKEND=$(BACKEND)"
 
 ifeq ($(ENV),local)
-ifeq ($(BACKEND),localstack)
-
-up: $(READY) ## start the stack, apply, migrate, seed, and show a streamed answer
-	@$(CLI) --backend localstack up
-
-down: $(READY) ## stop the stack, keep its data
-	@$(CLI) --backend localstack down
-
-else
-
 up: $(READY) ## start the stack, apply, migrate, seed, and show a streamed answer
 	@$(CLI) up
 
 down: $(READY) ## stop the stack, keep its data
 	@$(CLI) down
-
-endif
 
 plan: $(READY) ## show what an apply would change
 	@$(CLI) plan

@@ -110,6 +110,11 @@ class Stack:
         return f"http://{HOST}:{self.ports.bedrock}"
 
 
+def uses_localstack() -> bool:
+    """Whether LocalStack in Docker stands in for MiniStack (`BACKEND=localstack`)."""
+    return os.environ.get("BACKEND") == "localstack"
+
+
 def current() -> Stack:
     """The stack that `STACK` names."""
     return Stack(os.environ.get("STACK") or DEFAULT)

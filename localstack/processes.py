@@ -52,8 +52,7 @@ class Process:
     def start(self, is_ready: Callable[[], bool]) -> None:
         """Start it unless it runs, and wait until it is ready. Raises `StackError`."""
         if self.pid is None:
-            self._end_orphans()
-            require_free(self.port, self.name)
+            self.require_port()
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 process = subprocess.Popen(
@@ -70,6 +69,12 @@ class Process:
                 )
             self._pid_file.write_text(f"{process.pid} {_started_at(process.pid)}", encoding="utf-8")
         self._wait(is_ready)
+
+    def require_port(self) -> None:
+        """Raise `StackError` if another program has the port that this process needs."""
+        if self.pid is None:
+            self._end_orphans()
+            require_free(self.port, self.name)
 
     def _end_orphans(self) -> None:
         """End what a killed process of ours has left running."""

@@ -25,8 +25,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from layers.build import build, host_architecture
-from localstack import chat, migration, seed, terraform, toolchain
+from localstack import chat, compose, migration, seed, terraform, toolchain
 from localstack.layout import (
+    HOST,
     LAMBDA_VENV,
     LOCAL,
     MINISTACK_VENV,
@@ -37,6 +38,7 @@ from localstack.layout import (
     aws_environment,
     clean_environment,
     current,
+    uses_localstack,
 )
 from localstack.postgres import Postgres
 from localstack.processes import Process
@@ -92,7 +94,12 @@ def _bedrock(stack: Stack) -> Process:
         "bedrock",
         stack.ports.bedrock,
         [str(toolchain.python_of(MINISTACK_VENV)), "-m", "localstack.bedrock"],
-        {**clean_environment(), **forward, "BEDROCK_PORT": str(stack.ports.bedrock)},
+        {
+            **clean_environment(),
+            **forward,
+            "BEDROCK_HOST": "0.0.0.0" if uses_localstack() else HOST,  # noqa: S104  # containers
+            "BEDROCK_PORT": str(stack.ports.bedrock),
+        },
         stop_seconds=5,
         directory=ROOT,
     )
@@ -106,17 +113,24 @@ def _answers(url: str) -> bool:
 
 
 def _start_processes(stack: Stack) -> None:
-    with step("start PostgreSQL"):
-        _postgres(stack).start()
+    if not uses_localstack():
+        for process in (_gateway(stack), _postgres(stack).process, _bedrock(stack)):
+            process.require_port()
     with step("start the Bedrock stand-in"):
         _bedrock(stack).start(lambda: _answers(f"{stack.bedrock_url}/health"))
+    if uses_localstack():
+        with step("start LocalStack"):
+            compose.start(stack)
+        return
+    with step("start PostgreSQL"):
+        _postgres(stack).start()
     with step("start the gateway (MiniStack)"):
         gateway = _gateway(stack)
         if gateway.pid is None:
             # Unpacked code and layers of workers that are gone.
             shutil.rmtree(stack.temporary, ignore_errors=True)
         stack.temporary.mkdir(parents=True, exist_ok=True)
-        gateway.start(lambda: _answers(f"{stack.gateway_url}/_ministack/health"))
+        gateway.start(lambda: _answers(f"{stack.gateway_url}/_localstack/health"))
 
 
 def _fingerprint(stack: Stack) -> str:
@@ -236,6 +250,8 @@ def down(stack: Stack) -> None:
     with step("stop the gateway, its Lambdas and Bedrock"):
         _gateway(stack).stop()
         _bedrock(stack).stop()
+    if uses_localstack():
+        compose.stop(stack)
     if toolchain.python_of(MINISTACK_VENV).exists():
         with step("stop PostgreSQL"):
             _postgres(stack).stop()
@@ -258,7 +274,7 @@ def clean(stack: Stack) -> None:
 
 def outputs(stack: Stack) -> dict[str, Any]:
     """What `make outputs` prints; the stack is brought up first if it does not run."""
-    if _gateway(stack).pid is None or not _outputs_file(stack).exists():
+    if not _answers(f"{stack.gateway_url}/_localstack/health") or not _outputs_file(stack).exists():
         up(stack)
     found: dict[str, Any] = json.loads(_outputs_file(stack).read_text(encoding="utf-8"))
     return found

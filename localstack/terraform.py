@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from localstack.layout import ROOT, Stack, StackError, aws_environment, clean_environment
+from localstack.layout import (
+    HOST,
+    ROOT,
+    Stack,
+    StackError,
+    aws_environment,
+    clean_environment,
+    uses_localstack,
+)
 
 STATE_BUCKET = "chatbot-local-terraform"
 _MINIMUM = (1, 11)
@@ -115,9 +123,11 @@ def environment(folder: Path) -> dict[str, str]:
 
 def variables(stack: Stack, architecture: str) -> dict[str, str]:
     """What differs from one machine and stack to the next."""
+    # Functions in containers reach the host by this name.
+    bedrock_host = "host.docker.internal" if uses_localstack() else HOST
     return {
         "gateway_endpoint": stack.gateway_url,
-        "bedrock_endpoint": stack.bedrock_url,
+        "bedrock_endpoint": f"http://{bedrock_host}:{stack.ports.bedrock}",
         "lambda_architecture": architecture,
         "build_directory": str(ROOT / ".build"),
     }

@@ -1,4 +1,4 @@
-"""Serve the stand-in on 127.0.0.1, on the port in BEDROCK_PORT."""
+"""Serve the stand-in on the port in BEDROCK_PORT, of 127.0.0.1 unless BEDROCK_HOST is set."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ web.run_app(
         if url
         else None
     ),
-    host="127.0.0.1",
+    host=os.environ.get("BEDROCK_HOST", "127.0.0.1"),
     port=int(os.environ["BEDROCK_PORT"]),
     access_log=None,
     handler_cancellation=True,
