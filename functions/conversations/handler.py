@@ -4,41 +4,24 @@ PostgreSQL says who the caller is in the workspace, then DynamoDB is asked; and 
 that workspace.
 """
 
-from typing import Annotated, Any
+from __future__ import annotations
 
-from pydantic import Field, StringConstraints
+from typing import TYPE_CHECKING, Any
 
 from chatbot import conversations, database
 from chatbot.api import Api, Request
-from chatbot.bodies import Body
 from chatbot.errors import Forbidden, NotFound, PreconditionFailed
 from chatbot.identifiers import new_id
 from chatbot.paging import Page
 from functions.conversations import deletion, storage
 
+if TYPE_CHECKING:
+    from functions.conversations.bodies import ConversationPatch, NewConversation
+
 READ_ALL = "conversations:read_all"
 PATH = "/workspaces/<workspace_id>/conversations"
 
 api = Api("conversations")
-
-type Id = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$", to_lower=True
-    ),
-]
-type Title = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class NewConversation(Body):
-    """Without a title the conversation gets one from its first message."""
-
-    chatbot_id: Id
-    title: Title | None = None
-
-
-class ConversationPatch(Body):
-    title: Title = ""
 
 
 @api.get(PATH, "chat:use")
