@@ -154,6 +154,8 @@ def _stage_dependencies(target: Path, arch: str, requirements: str) -> None:
         "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:",
         "--python", sys.executable, "--python-version", "{}.{}".format(*RUNTIME),
         "--python-platform", PLATFORMS[arch], "--target", str(python),
+        # Not linked to uv's cache, as is usual: what is cut here would be cut there too.
+        "--link-mode", "copy",
         "--requirement", str(listed),
     )  # fmt: skip
     listed.unlink()
