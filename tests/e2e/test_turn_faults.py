@@ -1,14 +1,9 @@
 """A turn survives its machinery: one final frame, the user's message kept, within 60 seconds."""
 
 import json
-import os
-import random
-import signal
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -35,35 +30,6 @@ def check_conversation_goes_on(tenant: Tenant, turn: Turn, words: str) -> None:
             tenant.chatbot_id, "still there?", conversation_id=turn.ack["conversation_id"]
         )
     assert after.check()["status"] == "completed"
-
-
-def workers(stack: Stack, function: str) -> list[int]:
-    """Process ids of the local stack's workers of a function."""
-    mark = f"ministack-lambda-{stack.outputs['function_names'][function]}-".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            if entry.name.isdigit() and mark in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-    return found
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.3, 0.8, 1.5, 2.2])
-def test_turn_ends_failed_or_completed_when_chat_stream_is_killed(
-    delay: float, tenant: Tenant, stack: Stack
-) -> None:
-    words = "[[words 150]] [[pace 10]]"
-    with tenant.chat() as chat:
-        turn = chat.start(tenant.chatbot_id, words)
-        time_to_kill = time.monotonic() + delay
-        with suppress(TimeoutError):
-            while turn.final is None:
-                turn.take(chat.receive(max(time_to_kill - time.monotonic(), 0.001)))
-        for process in workers(stack, "chat_stream"):
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        chat.follow(turn, timeout=ENDS_WITHIN)
-    check_conversation_goes_on(tenant, turn, words)
 
 
 def test_one_final_when_two_producers_work_on_one_turn(tenant: Tenant, stack: Stack) -> None:
@@ -266,26 +232,3 @@ def test_turn_ends_within_60_seconds_when_start_execution_is_lost(
         chat.follow(turn, timeout=ENDS_WITHIN)
         assert time.monotonic() - asked < ENDS_WITHIN
     check_conversation_goes_on(tenant, turn, words)
-
-
-def test_every_turn_ends_once_when_workers_are_killed_at_random(
-    new_tenant: Callable[[], Tenant], stack: Stack
-) -> None:
-    chance = random.Random(7)
-    tenants = [new_tenant() for _ in range(4)]
-    words = "[[words 120]] [[pace 10]]"
-
-    def one(tenant: Tenant) -> Turn:
-        with tenant.chat() as chat:
-            return chat.follow(chat.start(tenant.chatbot_id, words), timeout=ENDS_WITHIN)
-
-    with ThreadPoolExecutor(8) as pool:
-        turns = [pool.submit(one, tenant) for tenant in tenants * 2]
-        while not all(turn.done() for turn in turns):
-            for process in workers(stack, chance.choice(["chat_stream", "chat_end"])):
-                if chance.random() < 0.3:
-                    with suppress(ProcessLookupError):
-                        os.kill(process, signal.SIGKILL)
-            time.sleep(chance.uniform(0.3, 1.2))  # the rate of faults is the input here
-    for tenant, turn in zip(tenants * 2, turns, strict=True):
-        check_conversation_goes_on(tenant, turn.result(), words)
