@@ -131,4 +131,4 @@ e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=
 	STACK=test $(PY) -m pytest tests/e2e
 
 bench: $(READY) ## what the pipeline adds before the first frame, cold starts, round trips
-	@$(PY) -m tests.benchmarks
+	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks

@@ -76,6 +76,7 @@ STREAM = b"".join(
 
 
 frames_stored_at: list[float] = []  # by `time.perf_counter`
+statements: list[str] = []  # that the Data API got
 
 
 def answer_of(path: str, target: str, body: Any) -> bytes:
@@ -83,6 +84,7 @@ def answer_of(path: str, target: str, body: Any) -> bytes:
     if path.endswith("/converse-stream"):
         return STREAM
     if path == "/Execute":
+        statements.append(body["sql"])
         return json.dumps({"records": [[{"stringValue": json.dumps(CHATBOT)}]]}).encode()
     operation = target.partition(".")[2]
     match operation, body.get("TableName"):
