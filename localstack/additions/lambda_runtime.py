@@ -60,31 +60,23 @@ class RuntimeClientWorker(lambda_runtime.ProvidedWorker):  # type: ignore[misc]
         try:
             result: Json = super().invoke(event, request_id, **context)
         except lambda_runtime.ProvidedInitTimeout:
-            timeout = self.config.get("Timeout", 3)
-            result = self._failed(
-                "Sandbox.Timedout", request_id, f"Task timed out after {timeout}.00 seconds"
-            )
+            text = f"Task timed out after {self.config.get('Timeout', 3)}.00 seconds"
+            result = _failed("Sandbox.Timedout", request_id, text)
         except RuntimeError as error:
+            result = _failed("Runtime.ExitError", request_id, self._exit_text())
             if isinstance(self._init_error, dict):
-                reported = {**self._init_error, "requestId": request_id}
-                result = {"status": "error", "error": str(error), "error_payload": reported}
-            else:
-                result = self._failed("Runtime.ExitError", request_id, self._exit_text())
-        payload = result.get("error_payload")
-        if isinstance(payload, dict) and set(payload) == {"errorMessage", "errorType"}:
-            # MiniStack's own words: AWS's name the request and how the process ended.
-            died = payload["errorType"] == "Runtime.ExitError"
-            text = self._exit_text() if died else payload["errorMessage"]
-            result |= self._failed(payload["errorType"], request_id, text)
+                result = {"status": "error", "error": str(error)}
+                result["error_payload"] = {**self._init_error, "requestId": request_id}
+        else:
+            payload = result.get("error_payload")
+            if isinstance(payload, dict) and set(payload) == {"errorMessage", "errorType"}:
+                # MiniStack's own words: AWS's name the request and how the process ended.
+                died = payload["errorType"] == "Runtime.ExitError"
+                text = self._exit_text() if died else payload["errorMessage"]
+                result |= _failed(payload["errorType"], request_id, text)
         invocation.lines = self._output.take()
         result["log"] = "\n".join(line for _, line in invocation.lines)
         return result
-
-    @staticmethod
-    def _failed(error_type: str, request_id: str, text: str) -> Json:
-        message = f"RequestId: {request_id} Error: {text}"
-        payload = {"errorType": error_type, "errorMessage": message}
-        return {"status": "error", "error": message, "error_payload": payload}
 
     def _exit_text(self) -> str:
         status = self._exit_status or 0
@@ -125,6 +117,12 @@ class RuntimeClientWorker(lambda_runtime.ProvidedWorker):  # type: ignore[misc]
     def _drain_stderr_bounded(self, *_: Any, **__: Any) -> str:
         """Nothing to wait for: what was written before the answer is in the pipe (see `take`)."""
         return ""
+
+
+def _failed(error_type: str, request_id: str, text: str) -> Json:
+    message = f"RequestId: {request_id} Error: {text}"
+    payload = {"errorType": error_type, "errorMessage": message}
+    return {"status": "error", "error": message, "error_payload": payload}
 
 
 class _Patient:
@@ -226,13 +224,13 @@ def _provided_runtime_code_dir(code_zip: bytes) -> str:
     code_dir: str = _stock_provided_runtime_code_dir(code_zip)
     bootstrap = Path(code_dir, "bootstrap")
     if not bootstrap.exists():
-        # The last argument names the function in the process list.
+        # The last argument names the function, and this gateway, in the process list.
         python = shlex.quote(os.environ.get("LAMBDA_PYTHON", "python3"))
         written = bootstrap.with_name(f".bootstrap-{threading.get_ident()}")
         written.write_text(
             "#!/bin/sh\n"
             f'exec {python} -B -m awslambdaric "$_HANDLER" '
-            '"ministack-lambda-$AWS_LAMBDA_FUNCTION_NAME-$$"\n',
+            f'"ministack-lambda-$AWS_LAMBDA_FUNCTION_NAME-{os.environ["GATEWAY_PORT"]}-$$"\n',
             encoding="utf-8",
         )
         written.chmod(0o755)

@@ -137,6 +137,24 @@ def test_timed_out_when_handler_takes_too_long(server: Server) -> None:
     assert invoke(server, function, 0)[0] == "done"
 
 
+def test_timed_out_when_init_takes_too_long(stack: Server) -> None:
+    """The init phase is tried again "with the configured function timeout"."""
+    function = stack.function(
+        "import time\ntime.sleep(60)\n\ndef handler(event, context):\n    pass\n", Timeout=1
+    )
+    error, _ = invoke(stack, function)
+    assert error["errorType"] == "Sandbox.Timedout"
+    assert error["errorMessage"].count("RequestId: ") == 1
+
+
+def test_exit_error_when_module_ends_the_process(stack: Server) -> None:
+    """ "Runtime exited with error: exit status 7" """
+    function = stack.function("import os\nos._exit(7)\n")
+    error, _ = invoke(stack, function)
+    assert error["errorType"] == "Runtime.ExitError"
+    assert error["errorMessage"].endswith("Error: Runtime exited with error: exit status 7")
+
+
 def test_root_logger_writes_when_handler_logs(server: Server) -> None:
     """ "The Lambda runtime ... configures the root logger with a handler": level, time, request."""
     function = server.function(
