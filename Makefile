@@ -124,6 +124,7 @@ unit: $(READY) ## unit and contract tests
 	$(UNIT)
 
 integration: $(READY) ## tests of PostgreSQL, of the stand-ins and of their parity with AWS
+	@$(CLI) install
 	$(PY) -m pytest tests/integration
 
 e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=test)

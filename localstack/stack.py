@@ -1,7 +1,8 @@
 """The whole stack on one machine: `python -m localstack.stack <command>`, which `make` calls.
 
-Commands: up, down, remove, clean, outputs, env, chat, logs, plan, drift, migrate, rollback,
-terraform.
+Commands: install, up, down, remove, clean, outputs, env, chat, logs, plan, drift, migrate,
+rollback, terraform.
+
 `STACK` names the stack. A stack is three processes (MiniStack with our additions, PostgreSQL, the
 Bedrock stand-in), the Terraform root applied to them, and a folder under `.local/`.
 """
@@ -208,13 +209,18 @@ def _outputs_file(stack: Stack) -> Path:
     return stack.folder / "outputs.json"
 
 
+def install() -> None:
+    """The interpreters of the stack's processes, where they are not there yet."""
+    for venv in toolchain.missing():
+        with step(f"install the interpreter .local/{venv.name}"):
+            toolchain.install(venv)
+
+
 def up(stack: Stack) -> None:
     """Bring the whole stack up; safe and quick to run again."""
     started = time.monotonic()
     terraform.require()
-    for venv in toolchain.missing():
-        with step(f"install the interpreter .local/{venv.name}"):
-            toolchain.install(venv)
+    install()
     stack.folder.mkdir(parents=True, exist_ok=True)
     _start_processes(stack)
     with step("build the functions and layers"):
@@ -343,6 +349,7 @@ def _drift(stack: Stack) -> None:
 
 
 COMMANDS: dict[str, Callable[[Stack], object]] = {
+    "install": lambda _stack: install(),
     "up": up,
     "down": down,
     "remove": remove,

@@ -106,6 +106,8 @@ def main() -> None:
     for stale in ROOT.glob(".coverage*"):
         stale.unlink()
     names = ", ".join(check.name for check in (*STACK_LANE, *OTHER_LANE))
+    # Both lanes need the interpreters of the stack's processes.
+    subprocess.run([*_CLI, "install"], cwd=ROOT, check=True)
     print(f"two lanes side by side: {names}", flush=True)
     with ThreadPoolExecutor(2) as lanes:
         failed = [*chain(*lanes.map(_run_lane, (STACK_LANE, OTHER_LANE)))]
