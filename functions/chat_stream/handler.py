@@ -1,6 +1,7 @@
 """The state `StreamAnswer`: asks the model, and stores and sends its answer as it comes."""
 
 import time
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -8,7 +9,7 @@ from chatbot import log, turns
 from chatbot.errors import BadInput, RetryLater
 from chatbot.turns import Head, Lost, Outcome
 from functions.chat_stream import request
-from functions.chat_stream.answer import Answer
+from functions.chat_stream.answer import RESERVE_MS, Answer
 
 POLL_SECONDS = 0.5
 DELIVERY_SECONDS = 2.0
@@ -30,24 +31,20 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             answer["delivered"] = _produce(turn, producer, context)
     except Lost:
         log.logger().info("another goes on with the turn", code=log.Code.TURN_LOST)
-        _claim_after_other(message_id, context)
+        _wait_for_other(message_id, context)
     return answer
 
 
 def _claim(message_id: str, producer: str, context: Any) -> Head | None:
     """The turn, claimed; None where it needs nobody any more. Waits while another makes it."""
-    while True:
+    while context.get_remaining_time_in_millis() > RESERVE_MS:
+        with suppress(Lost):
+            return turns.claim(message_id, producer)
         turn = turns.head(message_id)
-        if turn is None or not turn.is_running or turn.outcome is not None:
-            return None
-        if not turn.has_producer:
-            try:
-                return turns.claim(message_id, producer)
-            except Lost:
-                continue
-        if context.get_remaining_time_in_millis() < 60_000:
+        if turn is None or turn.outcome is not None or not turn.is_running:
             return None
         time.sleep(POLL_SECONDS)
+    return None
 
 
 def _produce(turn: Head, producer: str, context: Any) -> dict[str, tuple[str, int]]:
@@ -86,10 +83,10 @@ def _early_outcome(turn: Head) -> Outcome | None:
     return None
 
 
-def _claim_after_other(message_id: str, context: Any) -> None:
+def _wait_for_other(message_id: str, context: Any) -> None:
     """Wait for the other producer's end, so that the machine ends the turn after it."""
-    while context.get_remaining_time_in_millis() > 60_000:
+    while context.get_remaining_time_in_millis() > RESERVE_MS:
         turn = turns.head(message_id)
-        if turn is None or not turn.is_running or turn.outcome is not None or turn.is_dead:
+        if turn is None or turn.outcome is not None or not turn.is_running or turn.is_dead:
             return
         time.sleep(POLL_SECONDS)

@@ -34,13 +34,13 @@ def serve_resume(connection: Connection, frame: Resume) -> None:
 
 
 def resume(connection: Connection, turn: Head, after_seq: int) -> None:
-    """Leave the wish with the turn's followers, or fulfil it here where the turn has ended.
+    """Leave the wish to the turn's producer, or fulfil it here where there is none.
 
     Whoever ends the turn reads the followers after its end is stored; so of a wish that is stored
-    before the turn is read again, one of the two knows.
+    before the turn is read again, one of the two knows. What a later producer sends again the
+    client has seen.
     """
     connections.follow_from(connection, turn, after_seq, log.request_id())
     now = turns.head(turn.message_id)
-    if now is None or now.is_running:
-        return
-    replay(connection.connection_id, now, after_seq)
+    if now is not None and not (now.is_running and now.has_producer):
+        replay(connection.connection_id, now, after_seq)

@@ -74,8 +74,6 @@ def decode(event: Mapping[str, Any]) -> dict[str, Any]:
     try:
         body = event.get("body") or ""
         data = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
-        if len(data) > MAX_BYTES:
-            raise BadRequest(f"A frame has at most {MAX_BYTES} bytes.")
         value = json.loads(data.decode(), parse_constant=_refuse)
         # What cannot be encoded (lone surrogates) cannot be stored or sent either.
         json.dumps(value, ensure_ascii=False).encode()
@@ -84,6 +82,14 @@ def decode(event: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRequest("A frame is a JSON object.")
     return value
+
+
+def check_size(event: Mapping[str, Any]) -> None:
+    """Raise `BadRequest` for a frame that is too large, once it is known whose answer that is."""
+    body = event["body"]
+    size = len(base64.b64decode(body) if event.get("isBase64Encoded") else body.encode())
+    if size > MAX_BYTES:
+        raise BadRequest(f"A frame has at most {MAX_BYTES} bytes.")
 
 
 def _refuse(constant: str) -> None:

@@ -18,6 +18,7 @@ def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
     value: dict[str, Any] = {}
     try:
         value = frames.decode(event)
+        frames.check_size(event)
         _serve(_known(connection_id), value)
     except Unauthorized as problem:
         _refuse(connection_id, problem, value)

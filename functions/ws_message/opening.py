@@ -68,7 +68,7 @@ class Opening:
             except tables.TransactionCanceled as canceled:
                 failed = {
                     name
-                    for name, reason in zip(actions, canceled.reasons, strict=True)
+                    for name, reason in zip(actions, canceled.reasons, strict=False)
                     if reason == "ConditionalCheckFailed"
                 }
                 if "guard" in failed and (earlier := self.repeated()):

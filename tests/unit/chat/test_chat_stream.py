@@ -168,7 +168,7 @@ def test_turn_ends_once_when_the_producer_is_killed_after_any_send(
     world.run(ack["message_id"])
     final = world.check_ended(ann, ack)
     assert (final["status"], final["error"]["code"]) == ("failed", "interrupted")
-    assert final["content"] == "abcd"[:sends]
+    assert final["content"] in {"abcd"[:length] for length in range(sends, 5)}
 
 
 def test_exactly_one_wins_when_two_producers_append(world: World, ann: str, no_wait: None) -> None:
@@ -227,7 +227,8 @@ def test_model_is_stopped_within_two_seconds_when_cancelled_after(
 
     def cancel() -> None:
         asked.append(time.monotonic())
-        assert world.send(ann, {"type": "cancel", "message_id": ack["message_id"]}) == []
+        answers = world.send(ann, {"type": "cancel", "message_id": ack["message_id"]})
+        assert "error" not in {answer["type"] for answer in answers}
 
     world.model.says(*["word "] * pieces, 0.2, cancel, 30, "never said")
     result = world.stream(ack["message_id"])

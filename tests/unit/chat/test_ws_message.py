@@ -67,6 +67,9 @@ def test_error_names_the_frame_when_it_had_a_mark(world: World) -> None:
     ann = world.connect("ann")
     [answer] = world.send(ann, {"type": "chat", "content": 5, "client_message_id": "m"})
     assert answer["client_message_id"] == "m"
+    large = json.dumps({"type": "chat", "content": "é" * 17_000, "client_message_id": "l"})
+    [answer] = world.send(ann, large.encode().decode("unicode_escape"))
+    assert (answer["code"], answer["client_message_id"]) == ("bad_request", "l")
     [answer] = world.send(ann, {"type": "cancel", "message_id": ID})
     assert (answer["code"], answer["message_id"]) == ("not_found", ID)
 

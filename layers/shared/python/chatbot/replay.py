@@ -1,4 +1,4 @@
-"""Sends the frames of an ended turn again, to one connection that asked for them."""
+"""Sends the frames of a turn again, to one connection that asked for them."""
 
 import json
 from itertools import islice
@@ -13,11 +13,11 @@ AT_ONCE = 500  # frames: a few seconds of sending, where API Gateway gives 29
 
 
 def replay(connection_id: str, turn: Head, after_seq: int) -> None:
-    """Send the frames after a seq: within an hour of the end all, later the final one only.
+    """Send the stored frames after a seq: until an hour after the end all, later the final only.
 
     What is more than `AT_ONCE` is left to `chat_end`, by way of its queue.
     """
-    if now_ms() - turn.ended_at > turns.REPLAY_MS:
+    if not turn.is_running and now_ms() - turn.ended_at > turns.REPLAY_MS:
         final = closing.stored_final(turn)
         closing.send_all(connection_id, turn.conversation_id, [final] if final else [])
         return

@@ -187,11 +187,14 @@ def text_of(stored: Sequence[str]) -> str:
 
 
 def claim(message_id: str, producer: str) -> Head:
-    """Become the turn's one producer. Raises `Lost` while another lives, or after the end."""
+    """Become the turn's one producer.
+
+    Raises `Lost` while another lives, or once an outcome or the end is there.
+    """
     free = "(attribute_not_exists(producing_until) OR producing_until < :now OR producer = :me)"
     return _update(
         message_id,
-        f"#status = :running AND {free}",
+        f"#status = :running AND attribute_not_exists(outcome) AND {free}",
         "SET producer = :me, producing_until = :until, lease_until = :lease",
         {":me": producer, ":now": now_ms(), ":until": now_ms() + PRODUCER_MS, **_lease()},
     )
