@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,7 +19,8 @@ from tests.e2e.test_turn_faults import ENDS_WITHIN, check_conversation_goes_on
 
 def workers(stack: Stack, function: str) -> list[int]:
     """Process ids of the local stack's workers of a function."""
-    mark = f"ministack-lambda-{stack.outputs['function_names'][function]}-".encode()
+    port = urlsplit(stack.outputs["gateway_url"]).port
+    mark = f"ministack-lambda-{stack.outputs['function_names'][function]}-{port}-".encode()
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
