@@ -116,7 +116,7 @@ lint: $(READY) ## formatter, linter, types, Terraform and state-machine checks
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy functions layers localstack tests
-	terraform fmt -check -recursive terraform
+	$(CLI) terraform fmt -check -recursive
 	@$(CLI) terraform init -backend=false -lockfile=readonly >/dev/null
 	$(CLI) terraform validate
 
