@@ -37,6 +37,7 @@ help: ## list the targets
 	@echo "Variables: ENV=$(ENV) STACK=$(STACK) BACKEND=$(BACKEND)"
 
 ifeq ($(ENV),local)
+
 up: $(READY) ## start the stack, apply, migrate, seed, and show a streamed answer
 	@$(CLI) up
 
@@ -54,6 +55,15 @@ migrate: $(READY) ## run the database's pending migrations
 
 rollback: $(READY) ## take back the last migration
 	@$(CLI) rollback
+
+outputs: $(READY) ## print URLs, names and the seeded login as one JSON object
+	@$(CLI) outputs
+
+chat: $(READY) ## chat in the terminal
+	@$(CLI) chat
+
+logs: $(READY) ## follow the functions' logs
+	@$(CLI) logs
 
 else
 
@@ -82,8 +92,11 @@ migrate: $(READY)
 rollback: $(READY)
 	$(PY) -m localstack.migration chatbot-$(ENV)-migrate down
 
-down:
-	@echo "make down: ENV=$(ENV) is AWS; to remove it for good run $(TF) destroy $(TFVARS)" >&2; exit 1
+outputs: $(AWS_BUILT)
+	@$(TF) output -json
+
+down chat logs:
+	@echo "make $@: only the local stack has it, and ENV=$(ENV) is on AWS" >&2; exit 1
 
 endif
 
@@ -94,15 +107,6 @@ clean: ## stop the stack and remove its data; with the last stack all that make 
 			terraform/.terraform; \
 		find . -name __pycache__ -type d -prune -exec rm -rf {} +; \
 	fi
-
-outputs: $(READY) ## print URLs, names and the seeded login as one JSON object
-	@$(CLI) outputs
-
-chat: $(READY) ## chat in the terminal
-	@$(CLI) chat
-
-logs: $(READY) ## follow the functions' logs
-	@$(CLI) logs
 
 migration: $(READY) ## make the files of a new migration: make migration NAME=add_labels
 	@$(PY) -m localstack.migration --new "$(NAME)"
