@@ -165,8 +165,9 @@ def _stage_dependencies(target: Path, arch: str, requirements: str) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for leftover in python.glob(".*"):
         leftover.unlink()
-    # These only gather names from submodules, which we import by their own: Powertools' would load
-    # asyncio and every resolver for the one in use, a tenth of a cold start.
+    # Packages whose submodules are imported by their own names. What stands in these files is not
+    # used here and loads what is not either: asyncio and every resolver for the one in use,
+    # botocore's writer of manuals, HTTP/2. A tenth of a cold start.
     for name in rules["empty"]:
         if not (python / name).stat().st_size:
             sys.exit(f"layers.build: {name} has nothing to leave out any more")
