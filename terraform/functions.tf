@@ -34,7 +34,14 @@ variable "functions" {
       description = "Serves accounts."
       memory      = 1769 # bcrypt, for a changed password
       routes      = ["ANY /api/v1/users", "ANY /api/v1/users/{proxy+}"]
-      access      = { database = "app", guards = "readwrite" }
+      # Of an account that goes, connections are closed and running turns cancelled.
+      access = {
+        connections = "readwrite"
+        database    = "app"
+        guards      = "readwrite"
+        turns       = "readwrite"
+        websocket   = "post"
+      }
     }
     workspaces = {
       description = "Serves workspaces."

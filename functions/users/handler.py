@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chatbot import passwords
+from chatbot import connections, passwords
 from chatbot.api import Access, Api, Request
 from chatbot.errors import ValidationFailed
 from chatbot.settings import settings
@@ -42,6 +42,7 @@ def update(request: Request, body: AccountPatch) -> Any:
 def delete(request: Request) -> None:
     """Delete the caller's account. The last owner of a workspace gets a 409."""
     request.query("DELETE FROM app.users WHERE id = app.user_id() RETURNING to_jsonb(id)")
+    connections.end_user(request.principal.user_id)
 
 
 @api.post("/users/me/password", Access.ACCOUNT, status=204)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from chatbot import passwords
+from chatbot import connections, passwords
+from chatbot.errors import Conflict
 from functions.users.handler import handler
 from tests.unit.conftest import FakeDatabase
 from tests.unit.rest import ALICE, BOB, Answer, event, send
@@ -66,3 +67,14 @@ def test_password_stays_when_the_new_one_is_too_short_or_long(
 ) -> None:
     assert ask("POST", "/password", CHANGE | {"new_password": new}).status == 422
     assert database.asked == []
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_connections_end_when_the_account_is_deleted(
+    refused: bool, database: FakeDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(connections, "end_user", ended.append)
+    database.answers = [Conflict() if refused else ALICE.user_id]
+    assert ask("DELETE", "").status == (409 if refused else 204)
+    assert ended == ([] if refused else [ALICE.user_id])
