@@ -8,7 +8,6 @@ Bedrock stand-in), the Terraform root applied to them, and a folder under `.loca
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
@@ -242,11 +241,10 @@ def up(stack: Stack) -> None:
         "stack": stack.name,
     }
     _outputs_file(stack).write_text(json.dumps(outputs, indent=2), encoding="utf-8")
-    with contextlib.redirect_stdout(sys.stderr):
-        chat.Chat(outputs).first_answer(_FIRST_QUESTION)
-    say(f"\nThe stack {stack.name!r} is up after {time.monotonic() - started:.0f} s:")
+    chat.Chat(outputs).first_answer(_FIRST_QUESTION)
+    print(f"\nThe stack {stack.name!r} is up after {time.monotonic() - started:.0f} s:")
     for name in ("api_url", "websocket_url", "admin_email", "admin_password"):
-        say(f"  {name:15} {outputs[name]}")
+        print(f"  {name:15} {outputs[name]}")
 
 
 def down(stack: Stack) -> None:
