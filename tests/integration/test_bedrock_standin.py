@@ -7,7 +7,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -70,29 +73,36 @@ def stop_reason(events: list[dict[str, Any]]) -> str:
     return str(reason)
 
 
-@pytest.fixture(scope="module")
-def standin() -> Iterator[StandIn]:
+@contextmanager
+def running(**environment: str) -> Iterator[StandIn]:
+    """A stand-in of its own process, with these variables."""
     port = free_port()
     process = subprocess.Popen(
         [MINISTACK_PYTHON, "-m", "localstack.bedrock"],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "BEDROCK_PORT": str(port)},
+        env={"PATH": os.environ["PATH"], "BEDROCK_PORT": str(port), **environment},
         stdout=subprocess.DEVNULL,
     )
-    running = StandIn(f"http://127.0.0.1:{port}")
+    started = StandIn(f"http://127.0.0.1:{port}")
 
     def answers() -> bool:
         try:
-            return requests.get(f"{running.url}/health", timeout=1).ok
+            return requests.get(f"{started.url}/health", timeout=1).ok
         except requests.ConnectionError:
             return False
 
     try:
         assert wait_until(answers), "the stand-in did not start"
-        yield running
+        yield started
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def standin() -> Iterator[StandIn]:
+    with running() as started:
+        yield started
 
 
 def test_events_come_in_the_order_that_bedrock_documents(standin: StandIn) -> None:
@@ -305,3 +315,41 @@ def test_fifty_streams_run_side_by_side(standin: StandIn) -> None:
         answers = list(threads.map(read, range(50)))
     assert answers == [f"answer {number}" for number in range(50)]
     assert time.monotonic() - started < 15
+
+
+class OpenAi(BaseHTTPRequestHandler):
+    """A chat completion of two words, a tool call in two parts, and usage."""
+
+    def do_POST(self) -> None:  # http.server's name
+        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        call = {"index": 0, "id": "call_1", "function": {"name": "search", "arguments": '{"q": '}}
+        deltas: list[dict[str, Any]] = [
+            {"content": "Hello "},
+            {"content": sent["messages"][-1]["content"]},
+            {"tool_calls": [call]},
+            {"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]},
+        ]
+        chunks: list[dict[str, Any]] = [{"choices": [{"delta": delta}]} for delta in deltas]
+        chunks.append({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
+        chunks.append({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}})
+        self.send_response(200)
+        self.end_headers()
+        for chunk in chunks:
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+
+def test_answer_is_the_other_servers_when_it_is_forwarded() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OpenAi) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}/v1"
+        with running(BEDROCK_FORWARD_URL=url, BEDROCK_FORWARD_MODEL="llama") as standin:
+            answer = standin.client().converse(
+                modelId=MODEL, messages=conversation("you"), toolConfig=TOOLS
+            )
+        other.shutdown()
+    text, use = answer["output"]["message"]["content"]
+    assert text == {"text": "Hello you"}
+    assert use["toolUse"] == {"toolUseId": "call_1", "name": "search", "input": {"q": 1}}
+    assert answer["stopReason"] == "tool_use"
+    assert answer["usage"] == {"inputTokens": 7, "outputTokens": 2, "totalTokens": 9}
