@@ -6,6 +6,7 @@ cannot be reached, the AWS provider comes from a mirror on disk.
 
 import json
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -223,7 +224,11 @@ def plan(stack: Stack, architecture: str) -> tuple[bool, str]:
     )  # fmt: skip
     if done.returncode not in {0, 2}:
         raise StackError(f"terraform plan failed: {_first_error(done.stderr)}")
-    return done.returncode == 2, done.stdout
+    noise = re.compile(
+        r": (Refreshing state|Reading|Read complete|Opening|Opening complete|Closing)"
+    )
+    shown = [line for line in done.stdout.splitlines() if not noise.search(line)]
+    return done.returncode == 2, "\n".join(shown).strip()
 
 
 def outputs(stack: Stack) -> dict[str, Any]:
