@@ -34,7 +34,7 @@ def times_out(definition: dict[str, Any]) -> None:
 
 
 def passes_256_kib(definition: dict[str, Any]) -> None:
-    definition["States"]["StreamAnswer"]["Output"] = "{% $join([1..300000].('x')) %}"
+    definition["States"]["StreamAnswer"]["Output"] = "{% $pad('x', 300000, 'x') %}"
 
 
 @pytest.mark.parametrize("change", [times_out, passes_256_kib])
