@@ -129,7 +129,7 @@ unit: $(READY) ## unit and contract tests
 
 integration: $(READY) ## tests of PostgreSQL, of the stand-ins and of their parity with AWS
 	@$(CLI) install
-	$(PY) -m pytest tests/integration
+	$(PY) -m pytest -n 3 --dist loadfile tests/integration
 
 e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=test)
 	@STACK=test $(CLI) up

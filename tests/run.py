@@ -60,7 +60,8 @@ OTHER_LANE = (
             (*_CLI, "terraform", "test", "-no-color"),
         ],
     ),
-    _pytest("integration", "tests/integration"),
+    # Mostly waiting; the tests of a file share their servers.
+    _pytest("integration", "-n", "3", "--dist", "loadfile", "tests/integration"),
 )
 
 
