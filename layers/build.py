@@ -257,7 +257,7 @@ def build(arch: str, out: Path, root: Path = ROOT) -> list[str]:
         target = folder / archive.path
         if known.get(archive.path) == fingerprint and target.exists():
             continue
-        print(f"building {target}", flush=True)
+        print(f"building {target}", file=sys.stderr, flush=True)
         write_zip(archive, target)
         built.append(archive.path)
         known[archive.path] = fingerprint
@@ -276,7 +276,7 @@ def main() -> None:
     if sys.version_info[:2] != RUNTIME:
         sys.exit(f"layers.build: byte code is for Python 3.12, this is {platform.python_version()}")
     built = build(arguments.arch, arguments.out)
-    print(f"{len(built)} zips built" if built else "nothing to build")
+    print(f"{len(built)} zips built" if built else "nothing to build", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -234,7 +234,10 @@ locals {
   function_environments = {
     for key, function in var.functions : key => merge(
       local.environment,
-      { DATABASE_SECRET_ARN = local.database_secret_arns[lookup(function.access, "database", "app")] },
+      {
+        DATABASE_SECRET_ARN     = local.database_secret_arns[lookup(function.access, "database", "app")]
+        POWERTOOLS_SERVICE_NAME = key
+      },
       function.environment,
     )
   }

@@ -36,8 +36,8 @@ def logger() -> Logger:
 
 def bind(request_id: str, **fields: Any) -> None:
     """Start a request: every following line carries `request_id` and `fields`, and no others."""
-    logger().set_correlation_id(request_id)
-    logger().append_keys(request_id=request_id, **fields)
+    logger().clear_state()
+    logger().append_keys(correlation_id=request_id, request_id=request_id, **fields)
 
 
 def request_id() -> str:
