@@ -81,7 +81,9 @@ async def _serve() -> None:
 
     config = Config()
     config.bind = [f"{os.environ.get('BIND_HOST', '127.0.0.1')}:{os.environ['GATEWAY_PORT']}"]
-    config.keep_alive_timeout = 75
+    # Longer than any client keeps an idle connection (Terraform's: 90 s): closed from this side, it
+    # could take a request along that was made, and the client would make it again.
+    config.keep_alive_timeout = 600
     config.graceful_timeout = _GRACE_SECONDS
     config.backlog = 1024
     config.loglevel = os.environ.get("LOG_LEVEL", "INFO").upper()

@@ -1,11 +1,14 @@
-"""API Gateway's limits and errors for HTTP APIs.
+"""API Gateway's limits, errors and times for HTTP APIs.
 
 MiniStack sends a failed function's error, stack trace included, to the client as a 502, waits for
-a function as long as it runs, and takes requests of any size.
+a function as long as it runs, takes requests of any size, and says that a request came when its
+authorizer was done.
 """
 
 import asyncio
 import json
+import time
+from contextvars import ContextVar
 from typing import Any
 
 from ministack.services import apigateway, lambda_svc
@@ -14,6 +17,9 @@ from localstack.additions.seam import replace, require
 
 REQUEST_BYTES = 10 * 1024 * 1024
 _INTEGRATION_MS = 30_000
+
+# When the request that is being served came, in milliseconds since the epoch.
+_received_at: ContextVar[int] = ContextVar("received_at")
 
 Json = dict[str, Any]
 Answer = tuple[int, dict[str, Any], bytes]
@@ -34,6 +40,7 @@ async def handle_execute(
     raw_query_string: str | None = None,
 ) -> Answer:
     """Answer a client's request: 413 above 10 MB, else what the route answers."""
+    _received_at.set(int(time.time() * 1000))
     if len(body) > REQUEST_BYTES:
         return _answer(413, "Request Entity Too Large")
     answer: Answer = await _stock_handle_execute(
@@ -53,6 +60,15 @@ async def _invoke_lambda_proxy(integration: Json, *arguments: Any, **options: An
     return answer
 
 
+def _execute_function_with_config_scope(func: Json, event: Any) -> Json:
+    """Call a function: where a route does, `timeEpoch` is when the request came."""
+    if isinstance(event, dict) and event.get("version") == "2.0" and "requestContext" in event:
+        context = event["requestContext"]
+        context["timeEpoch"] = _received_at.get(context.get("timeEpoch"))
+    result: Json = _stock_execute(func, event)
+    return result
+
+
 def lambda_execute_result_to_api_proxy_response(
     exec_result: Json,
 ) -> tuple[Json | None, str | None]:
@@ -68,7 +84,7 @@ def lambda_execute_result_to_api_proxy_response(
 
 def install() -> None:
     """Replace how HTTP APIs answer. Fails if what it replaces has moved."""
-    global _stock_handle_execute, _stock_invoke_lambda_proxy, _stock_proxy_response
+    global _stock_handle_execute, _stock_invoke_lambda_proxy, _stock_proxy_response, _stock_execute
     _stock_handle_execute = replace(apigateway, "handle_execute", handle_execute)
     _stock_invoke_lambda_proxy = require(
         apigateway,
@@ -79,6 +95,9 @@ def install() -> None:
         "raw_query_string",
     )
     apigateway._invoke_lambda_proxy = _invoke_lambda_proxy
+    _stock_execute = replace(
+        lambda_svc, "_execute_function_with_config_scope", _execute_function_with_config_scope
+    )
     _stock_proxy_response = replace(
         lambda_svc,
         "lambda_execute_result_to_api_proxy_response",
@@ -89,3 +108,4 @@ def install() -> None:
 _stock_handle_execute: Any
 _stock_invoke_lambda_proxy: Any
 _stock_proxy_response: Any
+_stock_execute: Any

@@ -28,12 +28,21 @@ def handler(event, context):
 
 # Lets every request through; the context keeps its types.
 AUTHORIZER = """
+import time
+
 def handler(event, context):
     if event["headers"].get("authorization") == "raise":
         raise ValueError("secret")
+    asked_at = time.time() * 1000
+    time.sleep(0.01)
     return {
         "isAuthorized": event["headers"].get("authorization") != "deny",
-        "context": {"version": event["version"], "count": 3, "nested": {"list": [1, True]}},
+        "context": {
+            "version": event["version"],
+            "count": 3,
+            "nested": {"list": [1, True]},
+            "asked_at": asked_at,
+        },
     }
 """
 
@@ -131,10 +140,19 @@ def test_event_is_of_payload_2_when_function_is_called(stack: Server) -> None:
     assert context["http"]["path"] == "/a/b"
     assert context["http"]["sourceIp"] == "127.0.0.1"
     assert context["stage"] == "$default"
-    authorized = {"version": "2.0", "count": 3, "nested": {"list": [1, True]}}
-    assert context["authorizer"]["lambda"] == authorized
+    authorized = context["authorizer"]["lambda"]
+    assert authorized["version"] == "2.0"
+    assert authorized["count"] == 3
+    assert authorized["nested"] == {"list": [1, True]}
     event = api.event("POST", "/a", b"\xff\x00", Content_Type="application/octet-stream")
     assert (event["body"], event["isBase64Encoded"]) == ("/wA=", True)
+
+
+def test_request_has_the_time_it_came_when_its_authorizer_takes_some(server: Server) -> None:
+    """ "timeEpoch: The Epoch-formatted request time, in milliseconds"; the authorizer comes after
+    the request."""
+    context = Api(server, {"GET /": ECHO}).event("GET", "/")["requestContext"]
+    assert context["timeEpoch"] <= context["authorizer"]["lambda"]["asked_at"]
 
 
 def test_answer_has_headers_and_cookies_when_function_returns_them(stack: Server) -> None:
