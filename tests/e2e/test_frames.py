@@ -1,6 +1,7 @@
 """Frames that are wrong get a clear error, and the connection stays."""
 
 import json
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -35,7 +36,7 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def lasting_tenant(new_tenant):  # type: ignore[no-untyped-def]
+def lasting_tenant(new_tenant: Callable[[], Tenant]) -> Tenant:
     return new_tenant()
 
 
