@@ -183,7 +183,7 @@ variable "address_requests_per_minute" {
 variable "user_requests_per_minute" {
   description = "Requests a minute of one user."
   type        = number
-  default     = 600
+  default     = 3000
 }
 
 variable "sign_in_attempts_per_minute" {
@@ -195,13 +195,13 @@ variable "sign_in_attempts_per_minute" {
 variable "chats_per_minute" {
   description = "Chat messages a minute of one user."
   type        = number
-  default     = 30
+  default     = 240
 }
 
 variable "max_concurrent_turns" {
   description = "Answers of one workspace that may be under way at once, where its quota says nothing."
   type        = number
-  default     = 50
+  default     = 100
 }
 
 variable "monthly_tokens" {
