@@ -14,11 +14,11 @@ A resource's handler declares routes and is called with what a request has prove
 An endpoint asks for what it needs by the name of a parameter: `request`, `body` (annotated with a
 `bodies.Body` model or its name), `page` (a `Page`), its path's ids (UUIDs in lower case;
 `workspace_id` need not be asked for) and, as `bool` with a default, flags of the query string. It
-returns a JSON object, a `page.answer(...)`, None for an empty answer, or an object with a status of
-its own.
+returns a JSON object, a `page.answer(...)`, None for an empty answer, an object with a status of
+its own, or a whole `Response`.
 
-Routes, models and docstrings are all that the OpenAPI document is generated from, at build time; at
-run time Powertools only routes.
+Routes, models (`bodies.py`, `answers.py`) and docstrings are all that the OpenAPI document is
+generated from, at build time; at run time Powertools only routes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -55,7 +55,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASC
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}", re.ASCII)
 _STRONG_ETAG = re.compile(r'(?<!W/)"([0-9]{1,18})"', re.ASCII)
 
-type Answer = Mapping[str, Any] | tuple[Mapping[str, Any], int] | None
+type Answer = Mapping[str, Any] | tuple[Mapping[str, Any], int] | Response[Any] | None
 type Endpoint = Callable[..., Answer]
 
 
@@ -77,6 +77,7 @@ class Route:
     status: int
     idempotent: bool
     limited: bool
+    problems: tuple[type[Problem], ...]
     endpoint: Endpoint
 
     @property
@@ -227,27 +228,28 @@ class Api:
         status: int = 200,
         idempotent: bool = False,
         limited: bool = True,
+        problems: Sequence[type[Problem]] = (),
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route.
 
         `idempotent` routes take an `Idempotency-Key`; `limited` ones count against the caller's
-        (or, where open, the address's) requests a minute.
+        (or, where open, the address's) requests a minute. `problems` are those that the document
+        cannot know from the rest of the declaration.
         """
 
         def declare(endpoint: Endpoint) -> Endpoint:
-            route = Route(method, self.prefix + path, access, status, idempotent, limited, endpoint)
-            self.routes.append(route)
-            register = self.resolver.route(
-                route.path,
+            route = Route(
                 method,
-                status_code=status,
-                tags=[self.resource],
-                summary=endpoint.__doc__,
-                operation_id=f"{self.resource}_{endpoint.__name__}",
-                openapi_extensions={
-                    "x-access": access if isinstance(access, str) else access.value
-                },
+                self.prefix + path,
+                access,
+                status,
+                idempotent,
+                limited,
+                tuple(problems),
+                endpoint,
             )
+            self.routes.append(route)
+            register = self.resolver.route(route.path, method)
 
             def serve(**path_ids: str) -> Response[str]:
                 return self._serve(route, path_ids)
@@ -342,6 +344,8 @@ class Api:
 
 def _respond(status: int, answer: Answer) -> Response[str]:
     """Send a resource with its version as the ETag, a list without versions, None as nothing."""
+    if isinstance(answer, Response):
+        return answer
     if isinstance(answer, tuple):
         answer, status = answer
     if answer is None:
