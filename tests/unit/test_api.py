@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 from typing import Annotated, Any
 
 import pytest
@@ -280,6 +281,31 @@ def test_body_is_malformed_when_it_is_no_utf_8(raw: bytes) -> None:
     problem(send(api.handler, request), 400)
 
 
+@pytest.mark.parametrize(("length", "status"), [("13", 400), ("15", 201), ("", 201), ("x", 201)])
+def test_body_is_malformed_when_the_gateway_replaced_bytes_of_it(
+    length: str, status: int, database: FakeDatabase
+) -> None:
+    database.answers = [ROW]
+    assert ask("POST", LIST_A, '{"name": "\ufffd"}', headers={"content-length": length}).status == (
+        status
+    )
+
+
+def test_many_values_deep_down_take_little_memory() -> None:
+    body = '{"name": ' + "[" * 900 + "0," * 100_000 + "0" + "]" * 900 + "}"
+    tracemalloc.start()
+    try:
+        problem(ask("POST", LIST_A, body), 422)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_errors_are_cut_when_there_are_too_many_to_send() -> None:
+    body = json.dumps({str(number): 1 for number in range(20_000)})
+    assert len(problem(ask("POST", LIST_A, body), 422)["errors"]) == 100
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "json",
@@ -415,6 +441,17 @@ def test_idempotency_key_goes_with_the_route_and_a_digest_of_the_body(
     assert claimed('{"name": "a"}')["body_hash"] != first["body_hash"]
     other = claimed('{"name": "a", "count": 1}', LIST_A.replace(WORKSPACE_A, WORKSPACE_B))
     assert other["route"] != first["route"]
+
+
+def test_idempotency_key_is_for_one_route_whatever_the_case_of_its_ids(
+    database: FakeDatabase,
+) -> None:
+    database.answers = [ROW, ROW]
+    headers = {"idempotency-key": "k"}
+    upper = LIST_A.replace(WORKSPACE_A, WORKSPACE_A.upper())
+    for path in (LIST_A, upper):
+        assert ask("POST", path, {"name": "a"}, headers=headers).status == 201
+    assert database.asked[0]["idempotency"] == database.asked[1]["idempotency"]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\x01", "a\tb"])

@@ -110,7 +110,7 @@ class Request:
         self.route = route
         self.headers: Mapping[str, str] = event.get("headers") or {}
         self.query_string: Mapping[str, str] = event.get("queryStringParameters") or {}
-        self.path: str = event["rawPath"]
+        self.path: str = event["rawPath"].lower()  # ids are one whatever their case
         self.address: str = event["requestContext"]["http"]["sourceIp"]
         self.at_ms: int = event["requestContext"]["timeEpoch"]
         self.workspace_id = path_ids.get("workspace_id")
