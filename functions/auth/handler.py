@@ -49,7 +49,7 @@ def register(body: Registration) -> dict[str, Any]:
 @api.post("/auth/login", Access.OPEN)
 def login(request: Request, body: Login) -> dict[str, Any]:
     """Sign in. A wrong password, an unknown and an inactive user get one answer, as late."""
-    account = tokens.digest(body.email.lower())
+    account = tokens.digest(passwords.account_name(body.email))
     window = request.count(f"sign-in#{account}", settings().sign_in_attempts_per_minute)
     user = database.call("app.credentials", {"email": body.email}) or {}
     right = passwords.matches(body.password, user.get("password_hash"))

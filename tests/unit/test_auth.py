@@ -171,6 +171,10 @@ def test_guesses_at_one_account_are_limited_whatever_the_address(database: FakeD
     answers = [attempt("a@example.com", f"198.51.100.{n}") for n in range(4)]
     answers += [attempt("A@Example.com", f"198.51.100.{n}") for n in range(4, 6)]
     assert [answer.status for answer in answers] == [401] * 5 + [429]
+    # PostgreSQL's lower() makes one address of these.
+    twins = ["kim@example.com", "k\u0130m@example.com", "\u212aim@example.com"]
+    spellings = [attempt(email, "198.51.100.1").status for email in twins * 2]
+    assert spellings == [401] * 5 + [429]
     assert answers[0].headers["RateLimit-Limit"] == "5"
     assert int(answers[5].headers["Retry-After"]) in range(1, 61)
     assert attempt("b@example.com", "198.51.100.1").status == 401
