@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 
-from chatbot.answers import Count, Id, Resource, Shape, Time
+from chatbot.answers import Citation, Count, Failure, Id, Resource, Shape, Time, TokenUsage
 
 
 class Conversation(Resource):
@@ -17,14 +17,6 @@ class Conversation(Resource):
     last_message_at: Time | None
 
 
-class Usage(Shape):
-    """Tokens of an answer, `estimated` where the model did not say."""
-
-    input_tokens: Count
-    output_tokens: Count
-    estimated: bool
-
-
 class ToolCall(Shape):
     """A call of a tool while the answer was made."""
 
@@ -33,22 +25,6 @@ class ToolCall(Shape):
     input: dict[str, Any]
     status: str
     output: Any
-
-
-class Citation(Shape):
-    """A passage that the answer quotes."""
-
-    number: Annotated[int, Field(ge=1)]
-    document_id: Id
-    title: str
-    url: str | None
-
-
-class MessageError(Shape):
-    """Why an answer failed."""
-
-    code: str
-    detail: str
 
 
 class Message(Resource):
@@ -62,8 +38,8 @@ class Message(Resource):
     stop_reason: str | None
     tool_calls: list[ToolCall]
     citations: list[Citation]
-    usage: Usage | None
-    error: NotRequired[MessageError]
+    usage: TokenUsage | None
+    error: NotRequired[Failure]
 
 
 ANSWERS: dict[str, Any] = {

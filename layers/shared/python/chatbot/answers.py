@@ -63,3 +63,27 @@ class Workspace(Resource):
     status: Literal["active", "deleting"]
     quota: Quota
     permissions: list[str]
+
+
+class TokenUsage(Shape):
+    """Tokens of an answer, `estimated` where the model did not say."""
+
+    input_tokens: Count
+    output_tokens: Count
+    estimated: bool
+
+
+class Citation(Shape):
+    """A passage that an answer quotes."""
+
+    number: Annotated[int, Field(ge=1)]
+    document_id: Id
+    title: str
+    url: str | None
+
+
+class Failure(Shape):
+    """Why an answer failed."""
+
+    code: str
+    detail: str
