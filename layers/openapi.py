@@ -272,6 +272,11 @@ class Resource:
         self.function, self.api = function, api
         self.answers = answers(function)
         self.refs, self.schemas = describe({**self._bodies(), **self._answers()})
+        self.body_examples = {
+            key: example(ref, self.schemas, lean=True)
+            for key, ref in self.refs.items()
+            if key.startswith("body ")
+        }
         for name, schema in self.schemas.items():
             if name.endswith("Patch"):  # what is left out stays as it is
                 for field in schema["properties"].values():
@@ -302,6 +307,8 @@ class Resource:
         if route.status == 204:
             return {}
         shape = self.answers.get(route.endpoint.__name__, dict[str, Any])
+        if isinstance(shape, str):
+            return {}
         return shape if isinstance(shape, dict) else {route.status: shape}
 
     def _operation(self, route: Route) -> Schema:
@@ -344,8 +351,8 @@ class Resource:
         yield _ref("parameters", "RequestId")
 
     def _body(self, route: Route) -> Schema:
-        schema = self.refs[f"body {route.endpoint.__name__}"]
-        content = {"schema": schema, "example": example(schema, self.schemas)}
+        key = f"body {route.endpoint.__name__}"
+        content = {"schema": self.refs[key], "example": self.body_examples[key]}
         types = ["application/json"]
         if route.method == "PATCH":
             types.append("application/merge-patch+json")
@@ -355,32 +362,29 @@ class Resource:
         always = ["X-Request-Id"]
         if route.limited:
             always += ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"]
-        if route.status == 204:
-            return {
-                "204": {"description": "Done.", "headers": _headers(*always)},
-                **_problems(route),
-            }
-        made: Schema = {}
-        for status in self._shapes(route):
-            schema = self.refs[f"answer {route.endpoint.__name__} {status}"]
-            headers = list(always)
+        made = {
+            str(status): self._success(route, status, always)
+            for status in self._shapes(route) or [route.status]
+        }
+        return {**made, **_problems(route)}
+
+    def _success(self, route: Route, status: int, headers: list[str]) -> Schema:
+        answer: Schema = {"description": "Done." if status < 400 else "Not now."}
+        media = self.answers.get(route.endpoint.__name__)
+        schema = self.refs.get(f"answer {route.endpoint.__name__} {status}")
+        if isinstance(media, str):
+            answer["content"] = {media: {"schema": {"type": "string"}}}
+        elif schema is not None:
             if "page" in route.parameters:
                 schema = _page(schema)
             elif self._has_version(schema):
-                headers.append("ETag")
-            made[str(status)] = {
-                "description": "Done." if status < 400 else "Not so now.",
-                "headers": _headers(*headers),
-                "content": {
-                    "application/json": {
-                        "schema": schema,
-                        "example": example(schema, self.schemas),
-                    }
-                },
-            }
-            if links := self._links(route):
-                made[str(status)]["links"] = links
-        return {**made, **_problems(route)}
+                headers = [*headers, "ETag"]
+            content = {"schema": schema, "example": example(schema, self.schemas)}
+            answer["content"] = {"application/json": content}
+        answer["headers"] = _headers(*headers)
+        if links := self._links(route):
+            answer["links"] = links
+        return answer
 
     def _has_version(self, schema: Schema) -> bool:
         """Whether it is a resource: one that has `updated_at` has a version, too."""
@@ -431,7 +435,7 @@ def _problems(route: Route) -> Schema:
     answers_it: dict[type[Problem], bool] = {
         errors.BadRequest: has_body or has_page or route.idempotent,
         errors.Unauthorized: signed_in,
-        errors.Forbidden: isinstance(route.access, str),
+        errors.Forbidden: isinstance(route.access, str) or route.access is Access.ADMINISTRATOR,
         errors.NotFound: "<" in route.path,
         errors.Conflict: signed_in and writes,
         errors.PreconditionFailed: route.method in ("PATCH", "DELETE"),

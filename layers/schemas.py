@@ -29,6 +29,7 @@ VALUES: dict[str, Any] = {
     "input_tokens": 12,
     "max_concurrent_turns": 5,
     "max_tokens": 4096,
+    "max_tool_rounds": 5,
     "message_count": 2,
     "model_id": "anthropic.claude-sonnet-4-20250514-v1:0",
     "monthly_cost": "25.00",
@@ -39,14 +40,19 @@ VALUES: dict[str, Any] = {
     "output_tokens": 34,
     "password": "correct horse battery staple",
     "permission": "chatbots:read",
+    "rating": 5,
     "refresh_token": "b3BhcXVlLXJlZnJlc2gtdG9rZW4",
     "request_id": REQUEST_ID,
     "slug": "analytical-engines",
     "system_prompt": "You help {{ user.full_name }}.",
+    "temperature": 0.5,
     "ticket": "b25lLXRpbWUtdGlja2V0",
     "title": "Where is the kitchen?",
     "token": "b25lLXRpbWUtdG9rZW4",
     "tool": "web_search",
+    "tools": [],
+    "top_k": 5,
+    "top_p": 0.9,
     "tool_use_id": "tooluse_1",
     "url": "https://example.com/handbook",
     "username": "ada",
@@ -63,6 +69,7 @@ _KINDS: dict[type, str] = {
     bool: "boolean",
     int: "integer",
     float: "number",
+    list: "array",
     type(None): "null",
 }
 
@@ -116,34 +123,46 @@ def _inlined(schema: Any, definitions: Mapping[str, Schema]) -> Any:
     return {**_inlined(definitions[name], definitions), **rest}
 
 
-def example(schema: Schema, objects: Mapping[str, Schema], name: str = "") -> Any:
-    """A value that the schema allows; `objects` are those that it names, `name` is its field's."""
+def example(
+    schema: Schema, objects: Mapping[str, Schema], name: str = "", *, lean: bool = False
+) -> Any:
+    """A value that the schema allows; `objects` are those that it names, `name` is its field's.
+
+    A lean one leaves out what a client may and whose default is null or not known here.
+    """
     if "$ref" in schema:
-        return example(objects[schema["$ref"].rpartition("/")[2]], objects, name)
+        return example(objects[schema["$ref"].rpartition("/")[2]], objects, name, lean=lean)
     if "const" in schema:
         return schema["const"]
     for key in ("examples", "enum"):
         if key in schema:
             return schema[key][0]
     if "anyOf" in schema:
-        return example({"type": schema.get("type", "null"), **schema["anyOf"][0]}, objects, name)
-    return _typed(schema, objects, name)
-
-
-def _typed(schema: Schema, objects: Mapping[str, Schema], name: str) -> Any:
+        first = {"type": schema.get("type", "null"), **schema["anyOf"][0]}
+        return example(first, objects, name, lean=lean)
     kinds = schema.get("type", "null")
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    kind = kinds[0]
     if name in VALUES and _KINDS[type(VALUES[name])] in kinds:
         return VALUES[name]
-    if kind == "object":
-        fields = schema.get("properties", {})
-        return {field: example(inner, objects, field) for field, inner in fields.items()}
-    if kind == "array":
-        return [example(schema["items"], objects, name.removesuffix("s"))]
-    if kind == "string":
-        is_id = schema.get("pattern", "").casefold().startswith("^[0-9a-fa-f]{8}")
-        return _FORMATS["uuid"] if is_id else _FORMATS.get(schema.get("format", ""), "text")
-    if kind == "boolean":
-        return schema.get("default", True)
-    return schema.get("default", schema.get("minimum", 0)) if kind != "null" else None
+    if kinds[0] == "object":
+        required = schema.get("required", [])
+        return {
+            field: example(inner, objects, field, lean=lean)
+            for field, inner in schema.get("properties", {}).items()
+            if field in required or not lean or inner.get("default") is not None
+        }
+    if kinds[0] == "array":
+        return [example(schema["items"], objects, name.removesuffix("s"), lean=lean)]
+    return _single(schema, kinds[0])
+
+
+def _single(schema: Schema, kind: str) -> Any:
+    match kind:
+        case "string":
+            is_id = schema.get("pattern", "").casefold().startswith("^[0-9a-fa-f]{8}")
+            return _FORMATS["uuid"] if is_id else _FORMATS.get(schema.get("format", ""), "text")
+        case "boolean":
+            return schema.get("default", True)
+        case "null":
+            return None
+    return schema.get("default", schema.get("minimum", 0))

@@ -1,4 +1,4 @@
-"""What the routes of the platform answer."""
+"""What the routes of the platform answer; the page, a media type and no shape."""
 
 from typing import Any, Literal
 
@@ -35,4 +35,5 @@ ANSWERS: dict[str, Any] = {
     "ready": {200: Readiness, 503: Readiness},
     "openapi": dict[str, Any],
     "asyncapi": dict[str, Any],
+    "docs": "text/html",
 }
