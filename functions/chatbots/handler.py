@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from chatbot.api import Api, Request
+from chatbot.models import allowed_models
 from chatbot.paging import Page
 
 if TYPE_CHECKING:
@@ -12,8 +15,8 @@ if TYPE_CHECKING:
 
 api = Api("chatbots")
 
-
 PATH = "/workspaces/<workspace_id>/chatbots"
+EPOCH = "1970-01-01T00:00:00Z"
 
 
 @api.get(PATH, "chatbots:read")
@@ -44,6 +47,18 @@ def update(request: Request, chatbot_id: str, body: ChatbotPatch) -> Any:
 def delete(request: Request, chatbot_id: str) -> None:
     """Delete a chatbot. Its conversations stay, and take no further message."""
     request.query(DELETE, {"id": chatbot_id})
+
+
+@api.get("/workspaces/<workspace_id>/models", "chatbots:read")
+def models(request: Request, page: Page) -> Any:
+    """List the models that the environment allows."""
+    request.query("SELECT to_jsonb(true)")
+    # A model has no id and time to page by: its place in the setting stands in for them.
+    start = UUID(page.after[1]).int + 1 if page.after else 0
+    left = [*enumerate(allowed_models().values())][start:]
+    places = [{"created_at": EPOCH, "id": str(UUID(int=place))} for place, _ in left[: page.limit]]
+    answer = page.answer({"items": places, "more": len(left) > page.limit})
+    return answer | {"items": [asdict(model) for _, model in left[: page.limit]]}
 
 
 LIST = """
