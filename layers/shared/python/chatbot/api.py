@@ -147,17 +147,19 @@ class Request:
 
     @property
     def idempotency(self) -> database.Idempotency | None:
-        """`{key, route, body_hash}` where the route creates and the client sent a key."""
+        """`{key, route, body_hash}` where the route creates and the client sent a key: key and body
+        as digests."""
         key = self.headers.get("idempotency-key")
         if key is None or not self.route.idempotent:
             return None
         if not 1 <= len(key) <= 255 or not key.isprintable():
             raise BadRequest("Idempotency-Key must have 1 to 255 printable characters")
-        canonical = json.dumps(self._body, sort_keys=True, separators=(",", ":")).encode()
+        # Bodies can hold passwords: their digests are salted with the key, which is not stored.
+        canonical = json.dumps([key, self._body], sort_keys=True, separators=(",", ":"))
         return {
-            "key": key,
+            "key": hashlib.sha256(key.encode()).hexdigest(),
             "route": f"{self.route.method} {self.path}",
-            "body_hash": hashlib.sha256(canonical).hexdigest(),
+            "body_hash": hashlib.sha256(canonical.encode()).hexdigest(),
         }
 
     def count(self, subject: str, limit: int) -> Window:
