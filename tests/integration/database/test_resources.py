@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chatbot import rate_limit, tokens
+from chatbot import connections, rate_limit, tokens
 from chatbot.principal import Principal
 from chatbot.settings import settings
 from functions.auth import handler as auth
@@ -37,6 +37,7 @@ def deployed(app: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(rate_limit, "count", lambda *_: window)
     monkeypatch.setattr(rate_limit, "refund", lambda _: None)
     monkeypatch.setattr(tokens, "_keys", Keys())
+    monkeypatch.setattr(connections, "end_user", lambda *_: None)
     yield
     settings.cache_clear()
 
@@ -92,7 +93,7 @@ DEFAULTS = {
     "system_prompt": "",
     "model_id": "eu.anthropic.claude-sonnet-4-20250514-v1:0",
     "temperature": 0.5,
-    "max_tokens": 1024,
+    "max_tokens": 4096,
     "tools": [],
     "max_tool_rounds": 5,
     "knowledge": {"enabled": False, "top_k": 5},
