@@ -15,7 +15,6 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,8 @@ over WebSocket; `asyncapi.json` beside this document describes its frames.
   the first answer again.
 - What API Gateway itself refuses (its own 413, 429 and 5xx) has a body of its own.
 - `x-permission` names the permission that a route needs, or who may call it: `open` (anybody),
-  `account` (every signed-in user), `member` (every member of the workspace).
+  `account` (every signed-in user), `member` (every member of the workspace), `administrator`
+  (platform administrators).
 """.strip()
 
 _ID: Schema = {"type": "string", "format": "uuid", "examples": [EXAMPLE_ID]}
@@ -192,9 +192,11 @@ def apis() -> Iterator[tuple[str, Api]]:
 
 
 def answers(function: str) -> dict[str, Any]:
-    """What the endpoints of a function answer: shapes by endpoint, or by endpoint and status."""
-    module = f"functions.{function}.answers"
-    found: dict[str, Any] = import_module(module).ANSWERS if find_spec(module) else {}
+    """What the endpoints of a function answer: shapes by endpoint, or by endpoint and status; a
+    media type where it is no JSON, None where it is nothing."""
+    if not (ROOT / f"functions/{function}/answers.py").exists():
+        return {}
+    found: dict[str, Any] = import_module(f"functions.{function}.answers").ANSWERS
     return found
 
 
@@ -286,7 +288,7 @@ class Resource:
         """Its paths and schemas."""
         paths: dict[str, Any] = {}
         for route in self.api.routes:
-            paths.setdefault(_path(route), {})[route.method.lower()] = self._operation(route)
+            paths.setdefault(path_of(route), {})[route.method.lower()] = self._operation(route)
         module = import_module(self.api.routes[0].endpoint.__module__)
         tag = {"name": self.api.resource, "description": (module.__doc__ or "").split("\n\n")[0]}
         return {"paths": paths, "components": {"schemas": self.schemas}, "tags": [tag]}
@@ -307,7 +309,7 @@ class Resource:
         if route.status == 204:
             return {}
         shape = self.answers.get(route.endpoint.__name__, dict[str, Any])
-        if isinstance(shape, str):
+        if shape is None or isinstance(shape, str):
             return {}
         return shape if isinstance(shape, dict) else {route.status: shape}
 
@@ -410,7 +412,8 @@ class Resource:
         return links
 
 
-def _path(route: Route) -> str:
+def path_of(route: Route) -> str:
+    """A route's path as OpenAPI writes it."""
     return re.sub(r"<(\w+)>", r"{\1}", route.path)
 
 
@@ -435,7 +438,9 @@ def _problems(route: Route) -> Schema:
     answers_it: dict[type[Problem], bool] = {
         errors.BadRequest: has_body or has_page or route.idempotent,
         errors.Unauthorized: signed_in,
-        errors.Forbidden: isinstance(route.access, str) or route.access is Access.ADMINISTRATOR,
+        errors.Forbidden: isinstance(route.access, str)
+        or route.access is Access.ADMINISTRATOR
+        or (route.access is Access.MEMBER and writes),
         errors.NotFound: "<" in route.path,
         errors.Conflict: signed_in and writes,
         errors.PreconditionFailed: route.method in ("PATCH", "DELETE"),

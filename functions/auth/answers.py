@@ -29,6 +29,7 @@ ANSWERS: dict[str, Any] = {
     "register": User,
     "login": TokenPair,
     "refresh": TokenPair,
+    "forgot_password": None,
     "ws_ticket": Ticket,
     "accept_invitation": Workspace,
 }
