@@ -1,6 +1,6 @@
 """What a purge removes, store by store. Each step is a generator that pauses often, says at each
-pause from where it could go on (or nothing: from its beginning, where little is left), and can be
-run again whenever it was broken off.
+pause from where it could go on (or nothing: from its beginning, where less is left than before),
+and can be run again whenever it was broken off.
 
 Usage of a deleted user stays: it is the workspace's, and its id leads to nobody.
 """
@@ -26,7 +26,7 @@ def conversation(conversation_id: str, _: str = "") -> Iterator[str]:
         return
     for rows in batched(conversations.roles(conversation_id), BATCH):
         for message_id in (row["message_id"] for row in rows if row["role"] == "assistant"):
-            _delete_items("turns", {"message_id": message_id}, "seq")
+            yield from _partition("turns", {"message_id": message_id}, "seq")
         keys = [conversations.message_key(conversation_id, row["message_id"]) for row in rows]
         tables.delete_all(settings().conversations_table, keys)
         yield ""
@@ -40,9 +40,13 @@ def conversation(conversation_id: str, _: str = "") -> Iterator[str]:
 
 
 def of_index(index: str, attribute: str) -> Step:
-    """All conversations that an index of the table finds under an id."""
+    """All conversations that an index of the table finds under an id. Those whose purge was broken
+    off are in no index any more."""
 
     def conversations_of(resource_id: str, _: str) -> Iterator[str]:
+        for entry in deletion.due():
+            if entry[attribute] == resource_id:
+                yield from conversation(entry["item"])
         for row in tables.query(
             settings().conversations_table,
             f"{attribute} = :id",
@@ -56,7 +60,7 @@ def of_index(index: str, attribute: str) -> Step:
 
 def user_connections(user_id: str, _: str) -> Iterator[str]:
     connections.end_user(user_id)
-    yield ""
+    yield from ()
 
 
 def user_feedback(user_id: str, _: str) -> Iterator[str]:
@@ -67,15 +71,14 @@ def user_feedback(user_id: str, _: str) -> Iterator[str]:
 
 def user_row(user_id: str, _: str) -> Iterator[str]:
     database.call("app.purge_user", {"id": user_id}, repeatable=True)
-    yield ""
+    yield from ()
 
 
 def workspace_items(table: str) -> Step:
     """All items of a table that has a partition a workspace."""
 
     def items_of(workspace_id: str, _: str) -> Iterator[str]:
-        _delete_items(table, {"workspace_id": workspace_id}, "item")
-        yield ""
+        yield from _partition(table, {"workspace_id": workspace_id}, "item")
 
     return items_of
 
@@ -119,7 +122,7 @@ def due(_: str, __: str) -> Iterator[str]:
 
     Raises `NotPurged` at the end where one failed, after all others.
     """
-    listed = [("conversation", conversation_id) for conversation_id in deletion.due()]
+    listed = [("conversation", entry["item"]) for entry in deletion.due()]
     listed += [(row["kind"], row["id"]) for row in database.call("app.due_purges", {})]
     failed = 0
     for kind, resource_id in listed:
@@ -140,7 +143,7 @@ class NotPurged(Exception):
     """Some of what was due is still there."""
 
 
-def _delete_items(table: str, partition: Mapping[str, str], range_key: str) -> None:
+def _partition(table: str, partition: Mapping[str, str], range_key: str) -> Iterator[str]:
     """All items of a partition."""
     name = getattr(settings(), f"{table}_table")
     [(hash_key, value)] = partition.items()
@@ -152,7 +155,9 @@ def _delete_items(table: str, partition: Mapping[str, str], range_key: str) -> N
         ExpressionAttributeNames={"#hash": hash_key, "#range": range_key},
         ConsistentRead=True,
     )
-    tables.delete_all(name, list(keys))
+    for some in batched(keys, BATCH):
+        tables.delete_all(name, some)
+        yield ""
 
 
 # In the order in which they are taken: what others could still add to comes first, what tells that

@@ -288,7 +288,7 @@ def test_conversation_is_purged_later_when_the_start_is_lost(
         assert call("DELETE", path).status == 204
     assert call("GET", path).status == 404
     assert call("GET", PATH).json["items"] == []
-    assert list(deletion.due()) == [ack["conversation_id"]]
+    assert [entry["item"] for entry in deletion.due()] == [ack["conversation_id"]]
     assert call("DELETE", path).status == 204
     world.purge()
     assert everything_of(ack["conversation_id"], ack["message_id"]) == []

@@ -1,6 +1,6 @@
 """The deletion of a conversation as its user sees it: at once. A purge removes what is left."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chatbot import closing, conversations, tables
@@ -27,7 +27,7 @@ def mark(conversation_id: str, if_match: Sequence[str] | None = None) -> None:
             closing.end(running, _cancelled)
             if_match = None  # the end of the turn has made a new version of it
         try:
-            tables.transact([_closed(conversation_id), _listed("Put", conversation_id)])
+            tables.transact([_closed(conversation_id), _listed(head)])
             return
         except tables.TransactionCanceled:
             tables.back_off(attempt)
@@ -49,32 +49,38 @@ def _closed(conversation_id: str) -> dict[str, Any]:
     )
 
 
-def _listed(action: str, conversation_id: str) -> dict[str, Any]:
-    entry = {"conversation_id": DELETING, "item": conversation_id}
-    field = "Item" if action == "Put" else "Key"
-    return {action: {"TableName": settings().conversations_table, field: tables.pack(entry)}}
+def _listed(head: Mapping[str, Any]) -> dict[str, Any]:
+    entry = _entry(head["conversation_id"])
+    whose = {name: head[name] for name in ("workspace_id", "user_id")}
+    return {
+        "Put": {"TableName": settings().conversations_table, "Item": tables.pack(entry | whose)}
+    }
 
 
-def due() -> Iterator[str]:
-    """The conversations that are marked and not purged yet."""
-    rows = tables.query(
+def _entry(conversation_id: str) -> dict[str, str]:
+    return {"conversation_id": DELETING, "item": conversation_id}
+
+
+def due() -> Iterator[dict[str, Any]]:
+    """{item: the id, workspace_id, user_id} of the conversations that are marked and not gone."""
+    return tables.query(
         settings().conversations_table,
         "conversation_id = :deleting",
         {":deleting": DELETING},
         ConsistentRead=True,
     )
-    return (row["item"] for row in rows)
 
 
 def forget(conversation_id: str) -> None:
     """Remove the head and its mention: the last step."""
-    head = {
-        "TableName": settings().conversations_table,
-        "Key": tables.pack(conversations.head_key(conversation_id)),
-    }
+    keys = (conversations.head_key(conversation_id), _entry(conversation_id))
+    actions = [
+        {"Delete": {"TableName": settings().conversations_table, "Key": tables.pack(key)}}
+        for key in keys
+    ]
     for attempt in range(ATTEMPTS):
         try:
-            tables.transact([{"Delete": head}, _listed("Delete", conversation_id)])
+            tables.transact(actions)
             return
         except tables.TransactionCanceled:
             tables.back_off(attempt)

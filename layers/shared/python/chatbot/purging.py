@@ -26,7 +26,12 @@ def start(kind: Literal["conversation", "user", "workspace"], resource_id: str) 
                 {"kind": kind, "id": resource_id, "cursor": "", "request_id": log.request_id()}
             ),
         )
-    except (BotoCoreError, ClientError) as error:
-        response = getattr(error, "response", {})
-        if response.get("Error", {}).get("Code") != "ExecutionAlreadyExists":
-            log.logger().error("purge not started", code=log.Code.PURGE_NOT_STARTED, exc_info=error)
+    except BotoCoreError as error:
+        _lost(error)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
+            _lost(error)
+
+
+def _lost(error: Exception) -> None:
+    log.logger().error("purge not started", code=log.Code.PURGE_NOT_STARTED, exc_info=error)
