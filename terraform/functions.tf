@@ -200,7 +200,7 @@ variable "functions" {
     send_mail = {
       description = "Sends mails with links to verify, to reset and to join."
       timeout     = 60
-      access      = { database = "app", mail = "read", mail_sender = "send" }
+      access      = { database = "app", guards = "readwrite", mail = "read", mail_sender = "send" }
     }
     migrate = {
       description = "Brings the database's schema and logins up to date."

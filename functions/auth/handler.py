@@ -1,12 +1,12 @@
-"""Registration, sign-in and sessions. Open routes are limited by the client's address; log-in and
-what sends a mail also by the account's."""
+"""Registration, sign-in and sessions. Open routes are limited by address, log-in by account too,
+mails by whom they go to."""
 
 from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from chatbot import connections, database, mail, passwords, rate_limit, tokens
+from chatbot import audit, connections, database, mail, passwords, rate_limit, tokens
 from chatbot.api import Access, Api, Request
 from chatbot.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
 from chatbot.settings import settings
@@ -25,15 +25,13 @@ api = Api("auth")
 
 
 @api.post("/auth/register", Access.OPEN, status=201, problems=[Conflict, Forbidden])
-def register(request: Request, body: Registration) -> dict[str, Any]:
+def register(body: Registration) -> dict[str, Any]:
     """Register an account. Where addresses are verified, a known one gets the same answer as a new
     one, and a mail that says so."""
     if not settings().registration_enabled:
         raise Forbidden("registration is off")
     given = body.changes()
     given["verified"] = not settings().email_verification_required
-    if not given["verified"]:
-        mail.count(request, body.email)
     given["password_hash"] = passwords.hashed(given.pop("password"))
     user: dict[str, Any] = database.call("app.register", given)
     if not given["verified"]:
@@ -63,6 +61,7 @@ def login(request: Request, body: Login) -> dict[str, Any]:
     right = passwords.matches(body.password, user.get("password_hash"))
     verified = user.get("email_verified") or not settings().email_verification_required
     if not (right and user["is_active"] and verified):
+        audit.sign_in_refused(body.email)
         raise Unauthorized("the address or the password is wrong")
     rate_limit.refund(window)
     refresh_token = tokens.new_opaque_token()
@@ -114,9 +113,8 @@ def logout(request: Request, body: RefreshToken) -> None:
 
 
 @api.post("/auth/password/forgot", Access.OPEN, status=202)
-def forgot_password(request: Request, body: Address) -> None:
+def forgot_password(body: Address) -> None:
     """Ask for a mail with a link to a new password. The answer does not tell whether it comes."""
-    mail.count(request, body.email)
     mail.enqueue("reset_password", email=body.email)
 
 

@@ -53,7 +53,6 @@ def invitations(request: Request, page: Page) -> Any:
 def invite(request: Request, body: NewInvitation) -> Any:
     """Invite an address. A verified user of it is a member at once, others get a mail. Inviting an
     address again renews its invitation."""
-    mail.count(request, body.email)
     invitation = request.query(INVITE, {**body.changes(), "expires_in": INVITATION_SECONDS})
     if invitation["status"] == "pending":
         # Of a repeated request too: `send_mail` sends one mail for each version.

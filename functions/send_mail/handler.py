@@ -8,12 +8,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from chatbot import aws, database, log, tokens
+from chatbot import aws, database, log, rate_limit, tokens
+from chatbot.errors import TooManyRequests
 from chatbot.settings import settings
 from functions.send_mail import templates
 
 VERIFY_EMAIL_SECONDS = 24 * 3600
 RESET_PASSWORD_SECONDS = 3600
+MAILS_PER_MINUTE = 10  # to one address, whoever wishes for them
 
 type Mail = tuple[str, tuple[str, str], dict[str, str]]  # address, template, values
 
@@ -38,6 +40,11 @@ def _serve(wish: dict[str, Any], mail_id: str) -> None:
         log.logger().info("no mail is due", code=log.Code.MAIL_NOT_DUE)
         return
     address, (subject, text), values = mail
+    try:
+        rate_limit.count(f"mail#{tokens.digest(address.lower())}", MAILS_PER_MINUTE)
+    except TooManyRequests:
+        log.logger().warning("too many mails", code=log.Code.MAIL_LIMITED)
+        return
     ses = aws.client("sesv2")
     try:
         ses.send_email(

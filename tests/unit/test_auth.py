@@ -296,13 +296,6 @@ def test_forgotten_password_is_answered_without_a_look_at_the_accounts(
     assert database.asked == []
 
 
-def test_mails_to_one_account_are_limited(mails: list[tuple[str, dict[str, Any]]]) -> None:
-    spellings = ["a@example.com", "A@Example.com"] * 3
-    statuses = [post("password/forgot", {"email": one}).status for one in spellings]
-    assert statuses == [202] * 5 + [429]
-    assert len(mails) == 5
-
-
 def test_invitation_is_accepted_as_the_caller(database: FakeDatabase) -> None:
     database.answers = [{"id": ALICE.user_id, "version": 1, "name": "W"}, NotFound()]
     answer = post("invitations/accept", {"token": "mailed"}, caller=BOB)

@@ -10,7 +10,7 @@ from chatbot import connections, mail
 from chatbot.errors import Conflict, Forbidden, NotFound
 from functions.members.handler import handler
 from tests.unit.conftest import FakeDatabase
-from tests.unit.rest import ALICE, BOB, WORKSPACE_A, Answer, event, send
+from tests.unit.rest import BOB, WORKSPACE_A, Answer, event, send
 
 PATH = f"/api/v1/workspaces/{WORKSPACE_A}"
 ROLE = "0190c000-0000-7000-8000-00000000000c"
@@ -103,18 +103,6 @@ def test_mail_is_wished_for_when_the_guest_is_no_verified_user(
             "version": 3,
         }
     ]
-
-
-def test_mails_to_one_address_are_limited(
-    database: FakeDatabase, mails: list[dict[str, Any]]
-) -> None:
-    database.answers = [dict(INVITATION) for _ in range(6)]
-    spellings = ["b@example.com", "B@Example.com"] * 3
-    statuses = [ask("POST", "/invitations", NEW | {"email": one}).status for one in spellings]
-    assert statuses == [201] * 5 + [429]
-    assert len(mails) == 5
-    other = NEW | {"email": "c@example.com"}
-    assert ask("POST", "/invitations", other, caller=ALICE).status == 201
 
 
 @pytest.mark.parametrize(

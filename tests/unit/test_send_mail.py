@@ -34,9 +34,9 @@ class Ses:
 
 
 @pytest.fixture
-def ses(monkeypatch: pytest.MonkeyPatch) -> Ses:
-    fake = Ses()
-    monkeypatch.setattr(aws, "client", {"sesv2": fake}.__getitem__)
+def ses(cloud: None, monkeypatch: pytest.MonkeyPatch) -> Ses:
+    fake, real = Ses(), aws.client
+    monkeypatch.setattr(aws, "client", lambda name: fake if name == "sesv2" else real(name))
     return fake
 
 
@@ -130,3 +130,15 @@ def test_address_that_ses_refuses_does_not_come_again(database: FakeDatabase, se
     database.answers = [{"email": "a..b@x.org", "token": True}]
     ses.failures = [Ses.exceptions.BadRequestException()]
     assert serve(wish("reset_password", email="a..b@x.org")) == []
+
+
+def test_mails_to_one_address_are_limited_whoever_wishes_for_them(
+    database: FakeDatabase, ses: Ses
+) -> None:
+    spellings = ["a@x.org", "A@X.org"] * 6
+    database.answers = [{"email": email, "token": True} for email in spellings]
+    database.answers.append({"email": "b@x.org", "token": True})
+    wishes = [wish("reset_password", email="a@x.org")] * 13
+    assert serve(*wishes) == []
+    addressed = [mail["Destination"]["ToAddresses"][0].lower() for mail in ses.sent]
+    assert addressed == ["a@x.org"] * 10 + ["b@x.org"]

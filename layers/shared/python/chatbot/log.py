@@ -16,6 +16,7 @@ class Code(StrEnum):
     MAIL_FAILED = "MAIL001"  # a mail was not sent and will be tried again
     MAIL_REFUSED = "MAIL002"  # SES takes no mail to such an address
     MAIL_NOT_DUE = "MAIL003"  # no such account, or the mail was sent already
+    MAIL_LIMITED = "MAIL004"  # an address gets no more mails in this minute
     NOT_AUDITED = "API002"  # `action` is missing in the audit trail
     HANDSHAKE_REFUSED = "AUTH001"  # a WebSocket handshake; `reason` says why
     STORE_NOT_READY = "HEALTH001"  # `store` did not answer the readiness check
