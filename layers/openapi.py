@@ -96,7 +96,7 @@ PARAMETERS: dict[str, Schema] = {
         "in": "header",
         "description": "An id of the caller's own; one of other characters than A-Z, a-z, 0-9 and "
         ". _ : = - is replaced.",
-        "schema": {"type": "string", "maxLength": 128, "examples": [REQUEST_ID]},
+        "schema": {"type": "string", "examples": [REQUEST_ID]},
     },
     "IdempotencyKey": {
         "name": "Idempotency-Key",
