@@ -119,8 +119,8 @@ FROM (
     LIMIT ($1 ->> 'limit')::int + 1
 ) AS listed
 """
-# An address has one pending invitation, which this renews or, for one that is a verified user's by
-# now, accepts. Without a row for the role there is nothing to insert.
+# An address has one pending invitation, which this renews or, where the address is a verified
+# user's by now, replaces. Without a row for the role there is nothing to insert.
 INVITE = """
 WITH guest AS (
     SELECT $1 ->> 'email' AS email, app.verified_user($1 ->> 'email') AS user_id, id AS role_id
@@ -128,14 +128,17 @@ WITH guest AS (
 ), joined AS (
     INSERT INTO app.memberships (user_id, role_id)
     SELECT user_id, role_id FROM guest WHERE user_id IS NOT NULL
+), replaced AS (
+    DELETE FROM app.invitations AS pending USING guest
+    WHERE workspace_id = app.workspace_id() AND lower(pending.email) = lower(guest.email)
+        AND status = 'pending' AND user_id IS NOT NULL
 )
 INSERT INTO app.invitations AS invitation (email, role_id, status, expires_at)
 SELECT email, role_id, CASE WHEN user_id IS NULL THEN 'pending' ELSE 'accepted' END,
     now() + make_interval(secs => ($1 ->> 'expires_in')::float)
 FROM guest
 ON CONFLICT (workspace_id, lower(email)) WHERE status = 'pending' DO UPDATE
-SET email = excluded.email, role_id = excluded.role_id, status = excluded.status,
-    expires_at = excluded.expires_at
+SET email = excluded.email, role_id = excluded.role_id, expires_at = excluded.expires_at
 RETURNING app.json(invitation)
 """
 WITHDRAW = """
