@@ -30,7 +30,7 @@ output "log_group_names" {
 
 output "state_machine_arns" {
   description = "Name of a file under statemachines/ to the machine's ARN."
-  value       = { chat = module.chat_state_machine.arn }
+  value       = { chat = module.chat_state_machine.arn, purge = module.purge_state_machine.arn }
 }
 
 output "table_names" {
