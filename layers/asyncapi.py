@@ -83,7 +83,7 @@ def document() -> dict[str, Any]:
                 }
                 for name in models
             },
-            "schemas": schemas,
+            "schemas": dict(sorted(schemas.items())),
         },
     }
 

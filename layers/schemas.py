@@ -97,7 +97,9 @@ def describe(models: Mapping[str, Any]) -> tuple[dict[str, Schema], dict[str, Sc
     )
     found: dict[str, Schema] = definitions.get("$defs", {})
     scalars = {name: schema for name, schema in found.items() if schema.get("type") != "object"}
-    objects = {name: _inlined(found[name], scalars) for name in found.keys() - scalars.keys()}
+    objects = {
+        name: _inlined(schema, scalars) for name, schema in found.items() if name not in scalars
+    }
     described = {}
     for (key, _), schema in made.items():
         whole = _inlined(schema, scalars)
