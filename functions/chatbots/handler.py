@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from chatbot.api import Api, Request
 from chatbot.models import allowed_models
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 api = Api("chatbots")
 
 PATH = "/workspaces/<workspace_id>/chatbots"
-EPOCH = "1970-01-01T00:00:00Z"
 
 
 @api.get(PATH, "chatbots:read")
@@ -53,12 +51,7 @@ def delete(request: Request, chatbot_id: str) -> None:
 def models(request: Request, page: Page) -> Any:
     """List the models that the environment allows."""
     request.query("SELECT to_jsonb(true)")
-    # A model has no id and time to page by: its place in the setting stands in for them.
-    start = UUID(page.after[1]).int + 1 if page.after else 0
-    left = [*enumerate(allowed_models().values())][start:]
-    places = [{"created_at": EPOCH, "id": str(UUID(int=place))} for place, _ in left[: page.limit]]
-    answer = page.answer({"items": places, "more": len(left) > page.limit})
-    return answer | {"items": [asdict(model) for _, model in left[: page.limit]]}
+    return page.part([asdict(model) for model in allowed_models().values()])
 
 
 LIST = """

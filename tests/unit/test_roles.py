@@ -1,5 +1,7 @@
 """Roles; the statements and the database's own rules run in tests/integration/database."""
 
+import base64
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,6 +65,16 @@ def test_permissions_come_in_pages(database: FakeDatabase) -> None:
         assert (answer["next_cursor"] is not None) is more
         query = {"limit": "7", "cursor": answer["next_cursor"]}
     assert tuple(seen) == PERMISSIONS
+
+
+def test_page_is_empty_when_a_cursor_is_beyond_the_list(database: FakeDatabase) -> None:
+    database.answers = [list(PERMISSIONS)] * 2
+    cursor = ask("GET", "/permissions", query={"limit": "7"}).json["next_cursor"]
+    fields = json.loads(base64.urlsafe_b64decode(cursor + "=="))
+    fields[1] = "f" * 8 + "-ffff" * 3 + "-" + "f" * 12
+    made = base64.urlsafe_b64encode(json.dumps(fields).encode()).rstrip(b"=").decode()
+    answer = ask("GET", "/permissions", query={"limit": "7", "cursor": made})
+    assert answer.json == {"items": [], "next_cursor": None}
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,11 @@ class Page:
         """The list's answer, of values without id and time, whose places stand in for these."""
         start = min(UUID(self.after[1]).int + 1, len(values)) if self.after else 0
         end = start + self.limit
-        last = {"created_at": "1970-01-01T00:00:00Z", "id": UUID(int=end - 1)}
-        more = end < len(values)
-        return {
-            "items": list(values[start:end]),
-            "next_cursor": self._encode(last) if more else None,
-        }
+        cursor = None
+        if end < len(values):
+            last = {"created_at": "1970-01-01T00:00:00Z", "id": UUID(int=end - 1)}
+            cursor = self._encode(last)
+        return {"items": list(values[start:end]), "next_cursor": cursor}
 
     def _encode(self, row: Mapping[str, Any]) -> str:
         values = [str(row["created_at"]), str(row["id"]), self.fingerprint]
