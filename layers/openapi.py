@@ -234,7 +234,44 @@ def document() -> dict[str, Any]:
         "responses": {kind.__name__: _problem(kind) for kind in PROBLEMS},
         "schemas": dict(sorted({"Problem": PROBLEM, **whole["components"]["schemas"]}.items())),
     }
+    _link(whole)
     return whole
+
+
+def _link(whole: dict[str, Any]) -> None:
+    """Name, beside what a POST makes, the operations that take its id."""
+    operations = [
+        (path, operation) for path, item in whole["paths"].items() for operation in item.values()
+    ]
+    for path, item in whole["paths"].items():
+        made = item.get("post", {}).get("responses", {}).get("201")
+        one = next(
+            (p for p in whole["paths"] if re.fullmatch(re.escape(path) + r"/{\w+}", p)), None
+        )
+        if made is None or one is None:
+            continue
+        given = {name: f"$request.path.{name}" for name in _names(path)}
+        [made_id] = _names(one) - given.keys()
+        for other, operation in operations:
+            link: Schema = {"operationId": operation["operationId"], "parameters": given}
+            if made_id in _names(other) <= {*given, made_id}:
+                link["parameters"] = {**given, made_id: "$response.body#/id"}
+            elif _names(other) <= given.keys() and _required(whole, operation) == [made_id]:
+                link["requestBody"] = {made_id: "$response.body#/id"}
+            else:
+                continue
+            made.setdefault("links", {})[operation["operationId"]] = link
+
+
+def _names(path: str) -> set[str]:
+    return set(re.findall(r"{(\w+)}", path))
+
+
+def _required(whole: dict[str, Any], operation: Schema) -> list[str]:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    required: list[str] = whole["components"]["schemas"].get(name, {}).get("required", [])
+    return required
 
 
 def _ref(section: str, name: str) -> Schema:
@@ -317,7 +354,7 @@ class Resource:
         summary, _, more = (route.endpoint.__doc__ or "").partition("\n\n")
         operation: Schema = {
             "tags": [self.api.resource],
-            "operationId": self._operation_id(route),
+            "operationId": f"{self.function}_{route.endpoint.__name__}",
             "summary": " ".join(summary.split()),
         }
         if more.strip():
@@ -330,9 +367,6 @@ class Resource:
             operation["requestBody"] = self._body(route)
         operation["responses"] = self._responses(route)
         return operation
-
-    def _operation_id(self, route: Route) -> str:
-        return f"{self.function}_{route.endpoint.__name__}"
 
     def _parameters(self, route: Route) -> Iterator[Schema]:
         for name in re.findall(r"<(\w+)>", route.path):
@@ -384,8 +418,6 @@ class Resource:
             content = {"schema": schema, "example": example(schema, self.schemas)}
             answer["content"] = {"application/json": content}
         answer["headers"] = _headers(*headers)
-        if links := self._links(route):
-            answer["links"] = links
         return answer
 
     def _has_version(self, schema: Schema) -> bool:
@@ -393,23 +425,6 @@ class Resource:
         name = schema.get("$ref", "").rpartition("/")[2]
         fields: Schema = self.schemas.get(name, {}).get("properties", {})
         return {"id", "updated_at"} <= fields.keys()
-
-    def _links(self, route: Route) -> Schema:
-        """From what a POST made to the routes that take its id."""
-        links: Schema = {}
-        if route.method != "POST" or route.status != 201:
-            return links
-        for other in self.api.routes:
-            rest = other.path.removeprefix(route.path)
-            if match := re.fullmatch(r"/<(\w+)>(/\w+)?", rest):
-                given = {
-                    name: f"$request.path.{name}" for name in re.findall(r"<(\w+)>", route.path)
-                }
-                links[other.endpoint.__name__] = {
-                    "operationId": self._operation_id(other),
-                    "parameters": {**given, match[1]: "$response.body#/id"},
-                }
-        return links
 
 
 def path_of(route: Route) -> str:
