@@ -29,7 +29,7 @@ $(READY): pyproject.toml uv.lock localstack/bootstrap.sh
 # --- The stack -----------------------------------------------------------------------------------
 
 .PHONY: help up down clean outputs chat logs test lint unit integration e2e plan drift migrate \
-	rollback migration bench
+	rollback migration documents bench
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sort -u -t: -k1,1 | sed -E 's/:.*## /\t/' | expand -t 14
@@ -110,6 +110,9 @@ clean: ## stop the stack and remove its data; with the last stack all that make 
 
 migration: $(READY) ## make the files of a new migration: make migration NAME=add_labels
 	@$(PY) -m localstack.migration --new "$(NAME)"
+
+documents: $(READY) ## renew functions/platform/static/{openapi,asyncapi}.json from the handlers
+	PYTHONPATH=layers/shared/python $(PY) -m layers.openapi functions/platform/static
 
 # --- Checks --------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,12 @@ def archives(arch: str, root: Path = ROOT) -> list[Archive]:
             inputs=_digest_of(shared),
             stage=lambda target: _copy(shared, target),
         ),
-        *(function_archive(name, root) for name in function_names(root)),
+        *(
+            with_documents(function_archive(name, root), root)
+            if name == "platform"
+            else function_archive(name, root)
+            for name in function_names(root)
+        ),
     ]
 
 
@@ -205,6 +210,28 @@ def function_archive(name: str, root: Path = ROOT) -> Archive:
         inputs=_digest_of(folder),
         stage=lambda target: _copy(folder, target / "functions" / name),
     )
+
+
+def with_documents(archive: Archive, root: Path = ROOT) -> Archive:
+    """The zip of the function that serves the API's documents, with those of the sources as they
+    are now."""
+
+    def stage(target: Path) -> None:
+        archive.stage(target)
+        folder = target / "functions/platform/static"
+        subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "layers.openapi", str(folder)],
+            cwd=root,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(root / "layers/shared/python")},
+        )
+
+    generator = "".join(
+        (root / f"layers/{name}.py").read_text(encoding="utf-8")
+        for name in ("openapi", "asyncapi", "schemas")
+    )
+    described = f"{_digest_of(root / 'functions')}{_digest_of(root / 'layers/shared')}{generator}"
+    return replace(archive, inputs=archive.inputs + described, stage=stage)
 
 
 def write_zip(archive: Archive, target: Path) -> None:

@@ -54,6 +54,15 @@ locals {
           readwrite = concat(local.queue_actions.read, local.queue_actions.write)
         } : level => [{ actions = actions, resources = [local.turn_watch_queue_arn] }]
       }
+      mail = {
+        for level, actions in { read = local.queue_actions.read, write = local.queue_actions.write } : level => [
+          { actions = actions, resources = [local.mail_queue_arn] },
+          local.use_of_data_key,
+        ]
+      }
+      mail_sender = {
+        send = [{ actions = ["ses:SendEmail"], resources = [local.mail_identity_arn] }]
+      }
       signing_secret = {
         read = [
           { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.signing.arn] },
@@ -105,6 +114,9 @@ locals {
             resources = ["${local.arn_prefixes.states}:execution:${local.chat_state_machine_name}:*"]
           },
         ]
+      }
+      purge_state_machine = {
+        start = [{ actions = ["states:StartExecution"], resources = [local.purge_state_machine_arn] }]
       }
       bedrock = {
         invoke = [{

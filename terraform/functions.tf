@@ -25,32 +25,70 @@ variable "functions" {
   default = {
     # --- REST: each handler asks the stores only after its shared decorator checked the principal.
     auth = {
-      description = "Serves sign-in, sessions and WebSocket tickets."
+      description = "Serves registration, sign-in, sessions and WebSocket tickets."
       memory      = 1769 # bcrypt: one whole virtual CPU
       routes      = ["ANY /api/v1/auth/{proxy+}"]
-      access      = { database = "app", guards = "readwrite", signing_secret = "read" }
+      # Whose password is reset is cut off: connections are closed, running turns cancelled.
+      access = {
+        connections    = "readwrite"
+        database       = "app"
+        guards         = "readwrite"
+        mail           = "write"
+        signing_secret = "read"
+        turns          = "readwrite"
+        websocket      = "post"
+      }
     }
     users = {
       description = "Serves accounts."
       memory      = 1769 # bcrypt, for a changed password
       routes      = ["ANY /api/v1/users", "ANY /api/v1/users/{proxy+}"]
-      # Of an account that goes, connections are closed and running turns cancelled.
+      # Of an account that goes or is switched off, the same.
       access = {
-        connections = "readwrite"
-        database    = "app"
-        guards      = "readwrite"
-        turns       = "readwrite"
-        websocket   = "post"
+        connections         = "readwrite"
+        database            = "app"
+        guards              = "readwrite"
+        purge_state_machine = "start"
+        turns               = "readwrite"
+        websocket           = "post"
       }
     }
     workspaces = {
       description = "Serves workspaces."
       routes      = ["ANY /api/v1/workspaces", "ANY /api/v1/workspaces/{workspace_id}"]
-      access      = { database = "app", guards = "readwrite" }
+      access      = { database = "app", guards = "readwrite", purge_state_machine = "start" }
+    }
+    members = {
+      description = "Serves members and invitations."
+      routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/members",
+        "ANY /api/v1/workspaces/{workspace_id}/members/{proxy+}",
+        "ANY /api/v1/workspaces/{workspace_id}/invitations",
+        "ANY /api/v1/workspaces/{workspace_id}/invitations/{proxy+}",
+      ]
+      # A removed member's turns in the workspace are cancelled, and nothing of it reaches them.
+      access = {
+        connections = "readwrite"
+        database    = "app"
+        guards      = "readwrite"
+        mail        = "write"
+        turns       = "readwrite"
+        websocket   = "post"
+      }
+    }
+    roles = {
+      description = "Serves roles and the permissions that there are."
+      routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/roles",
+        "ANY /api/v1/workspaces/{workspace_id}/roles/{proxy+}",
+        "ANY /api/v1/workspaces/{workspace_id}/permissions",
+      ]
+      access = { database = "app", guards = "readwrite" }
     }
     chatbots = {
-      description = "Serves chatbots."
+      description = "Serves chatbots and the models that they may use."
       routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/models",
         "ANY /api/v1/workspaces/{workspace_id}/chatbots",
         "ANY /api/v1/workspaces/{workspace_id}/chatbots/{proxy+}",
       ]
@@ -64,14 +102,34 @@ variable "functions" {
       ]
       # Beside its own table all that a running turn is ended with, before its conversation goes.
       access = {
-        connections   = "readwrite"
-        conversations = "readwrite"
-        database      = "app"
-        guards        = "readwrite"
-        turns         = "readwrite"
-        usage         = "readwrite"
-        websocket     = "post"
+        connections         = "readwrite"
+        conversations       = "readwrite"
+        database            = "app"
+        guards              = "readwrite"
+        purge_state_machine = "start"
+        turns               = "readwrite"
+        usage               = "readwrite"
+        websocket           = "post"
       }
+    }
+    feedback = {
+      description = "Serves ratings of answers and their sums."
+      routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/conversations/{conversation_id}/messages/{message_id}/feedback",
+        "ANY /api/v1/workspaces/{workspace_id}/feedback",
+        "ANY /api/v1/workspaces/{workspace_id}/feedback/summary",
+      ]
+      access = { conversations = "readwrite", database = "app", feedback = "readwrite", guards = "readwrite" }
+    }
+    usage = {
+      description = "Serves what answers have used and cost."
+      routes      = ["ANY /api/v1/workspaces/{workspace_id}/usage"]
+      access      = { database = "app", guards = "readwrite", usage = "read" }
+    }
+    audit = {
+      description = "Serves the audit trail."
+      routes      = ["ANY /api/v1/workspaces/{workspace_id}/audit"]
+      access      = { database = "app", guards = "readwrite" }
     }
     platform = {
       description = "Serves health, and 404 for every path that no other function has."
@@ -139,10 +197,28 @@ variable "functions" {
     }
 
     # --- Operations
+    send_mail = {
+      description = "Sends mails with links to verify, to reset and to join."
+      timeout     = 60
+      access      = { database = "app", guards = "readwrite", mail = "read", mail_sender = "send" }
+    }
     migrate = {
       description = "Brings the database's schema and logins up to date."
       timeout     = 900
       access      = { database = "migrator" }
+    }
+    purge = {
+      description = "Removes what belongs to a deleted conversation, user or workspace."
+      timeout     = 600
+      access = {
+        connections   = "readwrite"
+        conversations = "readwrite"
+        database      = "worker"
+        feedback      = "readwrite"
+        turns         = "readwrite"
+        usage         = "readwrite"
+        websocket     = "post"
+      }
     }
   }
 
@@ -205,6 +281,7 @@ locals {
       CHATS_PER_MINUTE            = tostring(var.chats_per_minute)
       MAX_CONCURRENT_TURNS        = tostring(var.max_concurrent_turns)
       MONTHLY_TOKENS              = tostring(var.monthly_tokens)
+      CONVERSATION_RETENTION_DAYS = tostring(var.conversation_retention_days)
       BEDROCK_MODEL_ID            = var.bedrock_model_id
       BEDROCK_MODEL_IDS           = join(",", var.bedrock_model_ids)
       DATABASE_CLUSTER_ARN        = local.database_cluster_arn
@@ -216,8 +293,13 @@ locals {
       CONNECTIONS_TABLE           = local.table_names.connections
       GUARDS_TABLE                = local.table_names.guards
       USAGE_TABLE                 = local.table_names.usage
+      FEEDBACK_TABLE              = local.table_names.feedback
+      MAIL_QUEUE_URL              = local.mail_queue_url
+      MAIL_SENDER                 = var.mail_sender
+      CLIENT_URL                  = var.client_url
       TURN_WATCH_QUEUE_URL        = local.turn_watch_queue_url
       CHAT_STATE_MACHINE_ARN      = local.chat_state_machine_arn
+      PURGE_STATE_MACHINE_ARN     = local.purge_state_machine_arn
       WEBSOCKET_CALLBACK_URL      = local.websocket_callback_url
       WEBSOCKET_ALLOWED_ORIGINS   = join(",", var.websocket_allowed_origins)
     },

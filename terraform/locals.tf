@@ -16,13 +16,15 @@ locals {
     service => "arn:${local.partition}:${service}:${var.aws_region}:${local.account_id}"
   }
 
-  chat_state_machine_name = "${local.name}-chat"
-  chat_state_machine_arn  = "${local.arn_prefixes.states}:stateMachine:${local.chat_state_machine_name}"
-  database_cluster_name   = local.name
-  database_cluster_arn    = "${local.arn_prefixes.rds}:cluster:${local.database_cluster_name}"
-  database_name           = "chatbot"
-  failed_chat_rule_name   = "${local.name}-chat-failed"
-  failed_chat_rule_arn    = "${local.arn_prefixes.events}:rule/${local.failed_chat_rule_name}"
+  chat_state_machine_name  = "${local.name}-chat"
+  chat_state_machine_arn   = "${local.arn_prefixes.states}:stateMachine:${local.chat_state_machine_name}"
+  purge_state_machine_name = "${local.name}-purge"
+  purge_state_machine_arn  = "${local.arn_prefixes.states}:stateMachine:${local.purge_state_machine_name}"
+  database_cluster_name    = local.name
+  database_cluster_arn     = "${local.arn_prefixes.rds}:cluster:${local.database_cluster_name}"
+  database_name            = "chatbot"
+  failed_chat_rule_name    = "${local.name}-chat-failed"
+  failed_chat_rule_arn     = "${local.arn_prefixes.events}:rule/${local.failed_chat_rule_name}"
 
   turn_watch_queue_name = "${local.name}-turn-watch"
   turn_watch_queue_arn  = "${local.arn_prefixes.sqs}:${local.turn_watch_queue_name}"

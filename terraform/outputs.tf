@@ -30,7 +30,7 @@ output "log_group_names" {
 
 output "state_machine_arns" {
   description = "Name of a file under statemachines/ to the machine's ARN."
-  value       = { chat = module.chat_state_machine.arn }
+  value       = { chat = module.chat_state_machine.arn, purge = module.purge_state_machine.arn }
 }
 
 output "table_names" {
@@ -42,9 +42,16 @@ output "queue_urls" {
   description = "Key of a queue to its URL."
   value = {
     dead_letter            = aws_sqs_queue.dead_letter.url
+    mail                   = aws_sqs_queue.mail.url
+    mail_dead_letter       = aws_sqs_queue.mail_dead_letter.url
     turn_watch             = aws_sqs_queue.turn_watch.url
     turn_watch_dead_letter = aws_sqs_queue.turn_watch_dead_letter.url
   }
+}
+
+output "mail_dkim_tokens" {
+  description = "For each token a CNAME record proves to SES that the sender's domain is ours: `<token>._domainkey.<domain>` to `<token>.dkim.amazonses.com`."
+  value       = flatten(aws_sesv2_email_identity.sender.dkim_signing_attributes[*].tokens)
 }
 
 output "database_cluster_arn" {

@@ -9,6 +9,7 @@ locals {
       ttl       = null
       indexes = {
         by_owner     = { hash_key = "owner", range_key = "created_key" }
+        by_user      = { hash_key = "user_id", range_key = "created_key" }
         by_workspace = { hash_key = "workspace_id", range_key = "created_key" }
       }
     }
@@ -35,6 +36,17 @@ locals {
       range_key = null
       ttl       = "expires_at"
       indexes   = {}
+    }
+    # Ratings of answers, and the counters of their sums.
+    feedback = {
+      hash_key  = "workspace_id"
+      range_key = "item"
+      ttl       = null
+      indexes = {
+        by_chatbot   = { hash_key = "chatbot", range_key = "created_key" }
+        by_user      = { hash_key = "user_id", range_key = "created_key" }
+        by_workspace = { hash_key = "workspace_id", range_key = "created_key" }
+      }
     }
     # Usage by day, and the counters of quotas.
     usage = {

@@ -112,6 +112,28 @@ variable "throttle" {
   }
 }
 
+# --- Mail ----------------------------------------------------------------------------------------
+
+variable "mail_sender" {
+  description = "Address that mails come from. SES has to know its domain: see the output `mail_dkim_tokens`."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", var.mail_sender))
+    error_message = "The sender is an address such as no-reply@example.com."
+  }
+}
+
+variable "client_url" {
+  description = "Address of the front end, without a trailing slash. Links in mails lead to its pages `verify-email`, `log-in`, `reset-password` and `invitation`, with `?token=`."
+  type        = string
+
+  validation {
+    condition     = can(regex("^https?://\\S+[^/\\s]$", var.client_url))
+    error_message = "The front end is http(s)://host without a trailing slash."
+  }
+}
+
 # --- Settings of the functions -------------------------------------------------------------------
 
 variable "bedrock_model_id" {
@@ -208,6 +230,17 @@ variable "monthly_tokens" {
   description = "Tokens a month of one workspace, where its quota says nothing."
   type        = number
   default     = 50000000
+}
+
+variable "conversation_retention_days" {
+  description = "Days after its last message that a conversation is deleted. 0 keeps all."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.conversation_retention_days >= 0 && var.conversation_retention_days == floor(var.conversation_retention_days)
+    error_message = "Retention is a whole number of days, or 0."
+  }
 }
 
 # --- Data ----------------------------------------------------------------------------------------

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from chatbot.api import Api, Request
+from chatbot.models import allowed_models
 from chatbot.paging import Page
 
 if TYPE_CHECKING:
     from functions.chatbots.bodies import ChatbotPatch, NewChatbot
 
 api = Api("chatbots")
-
 
 PATH = "/workspaces/<workspace_id>/chatbots"
 
@@ -44,6 +45,13 @@ def update(request: Request, chatbot_id: str, body: ChatbotPatch) -> Any:
 def delete(request: Request, chatbot_id: str) -> None:
     """Delete a chatbot. Its conversations stay, and take no further message."""
     request.query(DELETE, {"id": chatbot_id})
+
+
+@api.get("/workspaces/<workspace_id>/models", "chatbots:read")
+def models(request: Request, page: Page) -> Any:
+    """List the models that the environment allows."""
+    request.query("SELECT to_jsonb(true)")
+    return page.part([asdict(model) for model in allowed_models().values()])
 
 
 LIST = """

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chatbot import conversations, database
+from chatbot import audit, conversations, database, deletion, purging
 from chatbot.api import Api, Request
+from chatbot.conversations import READ_ALL
 from chatbot.errors import Forbidden, NotFound, PreconditionFailed
 from chatbot.identifiers import new_id
 from chatbot.paging import Page
-from functions.conversations import deletion, storage
+from functions.conversations import storage
 
 if TYPE_CHECKING:
     from functions.conversations.bodies import ConversationPatch, NewConversation
 
-READ_ALL = "conversations:read_all"
 PATH = "/workspaces/<workspace_id>/conversations"
 
 api = Api("conversations")
@@ -67,7 +67,9 @@ def update(request: Request, conversation_id: str, body: ConversationPatch) -> A
 def delete(request: Request, conversation_id: str) -> None:
     """Delete a conversation with its messages; an answer that is being made is cancelled."""
     _own(request, conversation_id, deleting=True)
-    deletion.delete(conversation_id, request.if_match)
+    deletion.mark(conversation_id, request.if_match)
+    purging.start("conversation", conversation_id)
+    audit.record(request.principal, request.workspace_id, "delete", "conversation", conversation_id)
 
 
 @api.get(f"{PATH}/<conversation_id>/messages", "chat:use")
@@ -111,7 +113,9 @@ def _readable(request: Request, conversation_id: str) -> dict[str, Any]:
 def _own(request: Request, conversation_id: str, deleting: bool = False) -> dict[str, Any]:
     """The head of a conversation that the caller may change: only the caller's own."""
     held = _permissions(request)
-    head = storage.any_head(conversation_id) if deleting else conversations.head(conversation_id)
+    head = (
+        conversations.any_head(conversation_id) if deleting else conversations.head(conversation_id)
+    )
     if head is None or head["workspace_id"] != request.workspace_id:
         raise NotFound
     if head["user_id"] != request.principal.user_id:

@@ -20,11 +20,6 @@ IDEMPOTENCY_SECONDS = 24 * 3600
 PAGE_BYTES = 1_000_000  # a page may be short: a message has up to 300 KB, an answer 6 MB
 
 
-def any_head(conversation_id: str) -> dict[str, Any] | None:
-    """A conversation's head, even if its deletion has begun."""
-    return tables.get(settings().conversations_table, conversations.head_key(conversation_id))
-
-
 def listed(workspace_id: str, owner: str | None, page: Page) -> dict[str, Any]:
     """A page of an owner's conversations, or of all in the workspace, newest first."""
     index, attribute, value = "by_workspace", "workspace_id", workspace_id

@@ -1,13 +1,16 @@
-"""Health of the deployment, at the root, and the answer to every path that no function serves."""
+"""Health and documents, at the root, and the answer to every path that no function serves."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from aws_lambda_powertools.event_handler.api_gateway import Response
+
 from chatbot import database, log
 from chatbot.api import Access, Api
 from chatbot.aws import client
 from chatbot.settings import settings
+from functions.platform.pages import page
 
 api = Api("platform", prefix="")
 
@@ -56,6 +59,30 @@ def ready() -> dict[str, Any] | tuple[dict[str, Any], int]:
     if "failed" in checks.values():
         return {"status": "failed", **_identity(), "checks": checks}, 503
     return {"status": "ok", **_identity(), "checks": checks}
+
+
+@api.get("/openapi.json", Access.OPEN, limited=False)
+def openapi() -> Response[str]:
+    """This document."""
+    return page("openapi.json")
+
+
+@api.get("/asyncapi.json", Access.OPEN, limited=False)
+def asyncapi() -> Response[str]:
+    """The AsyncAPI document of the WebSocket."""
+    return page("asyncapi.json")
+
+
+@api.get("/docs", Access.OPEN, limited=False)
+def docs() -> Response[str]:
+    """A page to try the API in."""
+    return page("page.html")
+
+
+@api.resolver.get("/docs/<name>")
+def asset(name: str) -> Response[str]:
+    """What the page is made of; no part of the API."""
+    return page(name)
 
 
 handler = api.handler

@@ -1,18 +1,36 @@
-"""What clients send of their accounts."""
+"""What clients send of accounts."""
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from chatbot import passwords
+from chatbot.accounts import Email, FullName, Username
 from chatbot.bodies import Body
+
+type NewPassword = Annotated[str, AfterValidator(passwords.check_new)]
 
 
 class AccountPatch(Body):
-    username: Annotated[str, Field(min_length=1, max_length=64)] = ""
-    full_name: Annotated[str, Field(min_length=1, max_length=200)] = ""
+    username: Username = ""
+    full_name: FullName = ""
 
 
 class PasswordChange(Body):
     current_password: Annotated[str, AfterValidator(passwords.check_length)]
-    new_password: Annotated[str, AfterValidator(passwords.check_new)]
+    new_password: NewPassword
+
+
+class NewUser(Body):
+    email: Email
+    username: Username
+    full_name: FullName
+    password: NewPassword
+    is_admin: bool = False
+
+
+class UserPatch(Body):
+    username: Username = ""
+    full_name: FullName = ""
+    is_active: bool = True
+    is_admin: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chatbot import purging
 from chatbot.api import Access, Api, Request
 from chatbot.paging import Page
 from chatbot.settings import settings
@@ -64,13 +65,15 @@ def update(request: Request, body: WorkspacePatch) -> Any:
 
 @api.delete("/workspaces/<workspace_id>", "workspace:delete", status=202)
 def delete(request: Request) -> Any:
-    """Close a workspace at once: from now on it is not found."""
-    return request.query(
+    """Close a workspace at once: from now on it is not found. What belongs to it is removed."""
+    closed = request.query(
         """
         UPDATE app.workspaces AS own SET status = 'deleting' WHERE id = app.workspace_id()
         RETURNING app.json(own) || jsonb_build_object('permissions', app.permissions())
         """
     )
+    purging.start("workspace", closed["id"])
+    return closed
 
 
 handler = api.handler

@@ -19,6 +19,8 @@ variables {
   environment       = "test"
   bedrock_model_id  = "us.anthropic.claude-test-v1:0"
   bedrock_model_ids = ["us.anthropic.claude-test-v1:0", "amazon.nova-test-v1:0"]
+  mail_sender       = "no-reply@example.com"
+  client_url        = "https://chat.example.com"
   database          = { min_capacity = 0.5, max_capacity = 1 }
 }
 
@@ -85,9 +87,41 @@ run "on_aws" {
 
   assert {
     condition = toset([
-      for key, function in module.function : key if strcontains(function.policy, "states:")
+      for key, function in module.function : key if strcontains(function.policy, "stateMachine:chatbot-test-chat")
     ]) == toset(["ws_message"])
     error_message = "Only the function that takes frames starts and stops turns."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key if strcontains(function.policy, "stateMachine:chatbot-test-purge")
+    ]) == toset(["conversations", "users", "workspaces"])
+    error_message = "Only what deletes starts a purge."
+  }
+
+  assert {
+    condition     = jsondecode(aws_scheduler_schedule.purge.target[0].input).request_id == "<aws.scheduler.execution-id>"
+    error_message = "The daily run is told apart in the logs."
+  }
+
+  assert {
+    condition = {
+      for key, function in module.function : key => [
+        for statement in jsondecode(function.policy).Statement : statement.Resource if contains(statement.Action, "ses:SendEmail")
+      ] if strcontains(function.policy, "ses:")
+    } == { send_mail = [["arn:aws:ses:us-east-1:123456789012:identity/example.com"]] }
+    error_message = "One function sends mails, for the sender's domain."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key
+      if anytrue([
+        for statement in jsondecode(function.policy).Statement :
+        contains(statement.Action, "sqs:SendMessage") && contains(statement.Resource, "arn:aws:sqs:us-east-1:123456789012:chatbot-test-mail")
+      ])
+    ]) == toset(["auth", "members"])
+    error_message = "Sign-in and members wish for mails."
   }
 
   assert {

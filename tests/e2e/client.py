@@ -12,6 +12,8 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.e2e.document import check_answer, check_frame
+
 type Frame = dict[str, Any]
 
 FINAL = {"completed", "cancelled", "failed"}
@@ -30,11 +32,16 @@ class Rest:
     def __call__(
         self, method: str, path: str, body: Any = None, **options: Any
     ) -> requests.Response:
-        """Send a request; `path` stands below `/api/v1` unless it is one of the root's."""
+        """Send a request; `path` stands below `/api/v1` unless it is one of the root's.
+
+        Whatever is answered must be as the document says.
+        """
         root = "" if path.startswith("/health") else "/api/v1"
-        return self.session.request(
+        answer = self.session.request(
             method, f"{self.api_url}{root}{path}", json=body, timeout=60, **options
         )
+        check_answer(self.api_url, answer)
+        return answer
 
     def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         """Send a request that must succeed, and return its body."""
@@ -111,8 +118,10 @@ class Chat:
         self.socket.socket.close()
 
     def receive(self, timeout: float = 60) -> Frame:
-        """The next frame. Raises `TimeoutError`, or `ConnectionClosed`."""
+        """The next frame, which must be as the document says. Raises `TimeoutError`, or
+        `ConnectionClosed`."""
         frame: Frame = json.loads(self.socket.recv(timeout=timeout))
+        check_frame(frame)
         return frame
 
     def until(self, wanted: Callable[[Frame], bool], timeout: float = 60) -> Frame:

@@ -8,7 +8,7 @@ import pytest
 from moto import mock_aws
 from pytest_socket import disable_socket
 
-from chatbot import aws, log
+from chatbot import audit, aws, log
 from chatbot import database as real
 from chatbot.settings import settings
 
@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "CHATS_PER_MINUTE": "10",
     "MAX_CONCURRENT_TURNS": "3",
     "MONTHLY_TOKENS": "1000000",
+    "CONVERSATION_RETENTION_DAYS": "0",
     "BEDROCK_MODEL_ID": "eu.anthropic.claude-sonnet-4-20250514-v1:0",
     "BEDROCK_MODEL_IDS": "eu.anthropic.claude-sonnet-4-20250514-v1:0,amazon.nova-lite-v1:0",
     "DATABASE_CLUSTER_ARN": "arn:aws:rds:eu-west-1:123456789012:cluster:test",
@@ -42,8 +43,13 @@ ENVIRONMENT = {
     "CONNECTIONS_TABLE": "connections",
     "GUARDS_TABLE": "guards",
     "USAGE_TABLE": "usage",
+    "FEEDBACK_TABLE": "feedback",
+    "MAIL_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/mail",
+    "MAIL_SENDER": "no-reply@chat.example.com",
+    "CLIENT_URL": "https://chat.example.com",
     "TURN_WATCH_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/turn-watch",
     "CHAT_STATE_MACHINE_ARN": "arn:aws:states:eu-west-1:123456789012:stateMachine:chat",
+    "PURGE_STATE_MACHINE_ARN": "arn:aws:states:eu-west-1:123456789012:stateMachine:purge",
     "WEBSOCKET_CALLBACK_URL": "https://example.execute-api.eu-west-1.amazonaws.com/ws",
     "WEBSOCKET_ALLOWED_ORIGINS": "",
 }
@@ -89,14 +95,19 @@ def cloud() -> Iterator[None]:
 class FakeDatabase:
     """Stands in for `chatbot.database`: answers from a list, and remembers what was asked.
 
-    An answer that is an exception is raised.
+    An answer that is an exception is raised. What is told to the audit trail stands apart.
     """
 
     def __init__(self) -> None:
+        self.audited: list[dict[str, Any]] = []
         self.answers: list[Any] = []
         self.asked: list[dict[str, Any]] = []
 
     def _answer(self, **asked: Any) -> Any:
+        told = (audit.RECORD, "app.sign_in_refused")
+        if asked.get("statement") in told or asked.get("function") in told:
+            self.audited.append(asked)
+            return None
         self.asked.append(asked)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 from typing import Annotated, Any
 
 import pytest
@@ -145,6 +146,7 @@ def test_null_in_a_merge_patch_arrives_and_an_absent_field_does_not(
         f"/api/v1/workspaces/../things/{THING_ID}",
         f"/api/v1/workspaces/x/things/{THING_ID}",
         f"/api/v1/workspaces/{WORKSPACE_A}/things/{ARABIC_INDIC}",
+        f"/api/v1/workspaces/{WORKSPACE_A}/things/{THING_ID}\n",
     ],
 )
 def test_id_is_not_found_when_it_is_no_uuid(path: str, database: FakeDatabase) -> None:
@@ -280,6 +282,31 @@ def test_body_is_malformed_when_it_is_no_utf_8(raw: bytes) -> None:
     problem(send(api.handler, request), 400)
 
 
+@pytest.mark.parametrize(("length", "status"), [("13", 400), ("15", 201), ("", 201), ("x", 201)])
+def test_body_is_malformed_when_the_gateway_replaced_bytes_of_it(
+    length: str, status: int, database: FakeDatabase
+) -> None:
+    database.answers = [ROW]
+    assert ask("POST", LIST_A, '{"name": "\ufffd"}', headers={"content-length": length}).status == (
+        status
+    )
+
+
+def test_many_values_deep_down_take_little_memory() -> None:
+    body = '{"name": ' + "[" * 900 + "0," * 100_000 + "0" + "]" * 900 + "}"
+    tracemalloc.start()
+    try:
+        problem(ask("POST", LIST_A, body), 422)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_errors_are_cut_when_there_are_too_many_to_send() -> None:
+    body = json.dumps({str(number): 1 for number in range(20_000)})
+    assert len(problem(ask("POST", LIST_A, body), 422)["errors"]) == 100
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "json",
@@ -401,20 +428,34 @@ def test_if_match_names_the_versions_that_may_change(
 def test_idempotency_key_goes_with_the_route_and_a_digest_of_the_body(
     database: FakeDatabase,
 ) -> None:
-    def claimed(body: Any, path: str = LIST_A) -> Any:
+    def claimed(body: Any, path: str = LIST_A, key: str = "k-1") -> Any:
         database.answers = [ROW]
-        headers = {"idempotency-key": "k-1"}
+        headers = {"idempotency-key": key}
         assert ask("POST", path, body, headers=headers).status == 201
         return database.asked.pop()["idempotency"]
 
     first = claimed('{"name": "a", "count": 1}')
-    assert first["key"] == "k-1"
     assert first["route"] == f"POST {LIST_A}"
+    assert "k-1" not in json.dumps(first)
     assert claimed('{ "count":1,"name":"a" }') == first
     assert claimed('{"name": "b", "count": 1}')["body_hash"] != first["body_hash"]
     assert claimed('{"name": "a"}')["body_hash"] != first["body_hash"]
     other = claimed('{"name": "a", "count": 1}', LIST_A.replace(WORKSPACE_A, WORKSPACE_B))
     assert other["route"] != first["route"]
+    # Bodies can hold passwords: without the key their digest tells nothing.
+    second = claimed('{"name": "a", "count": 1}', key="k-2")
+    assert (second["key"] != first["key"], second["body_hash"] != first["body_hash"]) == (True,) * 2
+
+
+def test_idempotency_key_is_for_one_route_whatever_the_case_of_its_ids(
+    database: FakeDatabase,
+) -> None:
+    database.answers = [ROW, ROW]
+    headers = {"idempotency-key": "k"}
+    upper = LIST_A.replace(WORKSPACE_A, WORKSPACE_A.upper())
+    for path in (LIST_A, upper):
+        assert ask("POST", path, {"name": "a"}, headers=headers).status == 201
+    assert database.asked[0]["idempotency"] == database.asked[1]["idempotency"]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\x01", "a\tb"])

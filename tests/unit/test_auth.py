@@ -7,8 +7,8 @@ import bcrypt
 import boto3
 import pytest
 
-from chatbot import passwords, tokens
-from chatbot.errors import Conflict, Unauthorized
+from chatbot import connections, mail, passwords, tokens
+from chatbot.errors import Conflict, NotFound, Unauthorized
 from functions.auth.handler import handler
 from tests.unit.conftest import FakeDatabase, fresh_settings
 from tests.unit.rest import ALICE, BOB, NOW_MS, Answer, event, send
@@ -22,6 +22,14 @@ LOGIN = {"email": "a@example.com", "password": PASSWORD}
 @pytest.fixture(autouse=True)
 def stores(cloud: None, database: FakeDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_keys", tokens.SigningKeys())
+
+
+@pytest.fixture(autouse=True)
+def mails(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """The mails that were wished for."""
+    wishes: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(mail, "enqueue", lambda kind, **about: wishes.append((kind, about)))
+    return wishes
 
 
 def post(path: str, body: Any = None, **request: Any) -> Answer:
@@ -55,6 +63,21 @@ def test_registration_stores_a_hash_and_no_password(database: FakeDatabase) -> N
     }
 
 
+def test_registration_is_followed_by_a_mail_where_addresses_are_verified(
+    database: FakeDatabase,
+    environment: pytest.MonkeyPatch,
+    mails: list[tuple[str, dict[str, Any]]],
+) -> None:
+    database.answers = [{"id": ALICE.user_id, "version": 1}] * 2
+    assert post("register", REGISTRATION).status == 201
+    assert mails == []
+    environment.setenv("EMAIL_VERIFICATION_REQUIRED", "true")
+    fresh_settings()
+    assert post("register", REGISTRATION).status == 201
+    assert database.asked[1]["params"]["verified"] is False
+    assert mails == [("verify_email", {"email": "a@example.com"})]
+
+
 def test_registration_is_refused_where_it_is_off(
     database: FakeDatabase, environment: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +103,8 @@ def test_registration_conflicts_when_the_address_is_known(database: FakeDatabase
         ("email", "a@b"),
         ("email", "a b@example.com"),
         ("email", "a@example.com\n"),
+        ("email", "\u212aim@example.com"),
+        ("email", "<a@example.com>"),
         ("email", "a@example.com@"),
         ("email", "x" * 250 + "@example.com"),
         ("email", None),
@@ -171,6 +196,10 @@ def test_guesses_at_one_account_are_limited_whatever_the_address(database: FakeD
     answers = [attempt("a@example.com", f"198.51.100.{n}") for n in range(4)]
     answers += [attempt("A@Example.com", f"198.51.100.{n}") for n in range(4, 6)]
     assert [answer.status for answer in answers] == [401] * 5 + [429]
+    # PostgreSQL's lower() makes one address of these.
+    twins = ["kim@example.com", "k\u0130m@example.com", "\u212aim@example.com"]
+    spellings = [attempt(email, "198.51.100.1").status for email in twins * 2]
+    assert spellings == [401] * 5 + [429]
     assert answers[0].headers["RateLimit-Limit"] == "5"
     assert int(answers[5].headers["Retry-After"]) in range(1, 61)
     assert attempt("b@example.com", "198.51.100.1").status == 401
@@ -226,3 +255,54 @@ def test_ticket_is_for_active_users_and_for_the_caller(database: FakeDatabase) -
 @pytest.mark.parametrize("path", ["logout", "ws-ticket"])
 def test_route_is_closed_without_a_principal(path: str) -> None:
     assert post(path, {"refresh_token": "x"}).status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "function"),
+    [
+        ("verify-email", {"token": "mailed"}, "app.verify_email"),
+        ("password/reset", {"token": "mailed", "password": PASSWORD}, "app.reset_password"),
+    ],
+)
+def test_mailed_token_is_sent_as_its_digest_and_refused_alike_when_not_valid(
+    path: str,
+    body: dict[str, str],
+    function: str,
+    database: FakeDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(connections, "end_user", ended.append)
+    database.answers = [{"user_id": BOB.user_id}, None]
+    assert post(path, body).status == 204
+    [asked] = database.asked
+    assert asked["function"] == function
+    assert asked["params"]["token_hash"] == tokens.digest("mailed")
+    if "password" in body:
+        assert passwords.matches(PASSWORD, asked["params"]["password_hash"])
+        assert ended == [BOB.user_id]
+    refused = post(path, body)
+    assert refused.status == 422
+    assert refused.json["errors"][0]["loc"] == ["body", "token"]
+    assert len(ended) == ("password" in body)
+
+
+def test_forgotten_password_is_answered_without_a_look_at_the_accounts(
+    database: FakeDatabase, mails: list[tuple[str, dict[str, Any]]]
+) -> None:
+    answer = post("password/forgot", {"email": "A@example.com"})
+    assert (answer.status, answer.text) == (202, "")
+    assert mails == [("reset_password", {"email": "A@example.com"})]
+    assert database.asked == []
+
+
+def test_invitation_is_accepted_as_the_caller(database: FakeDatabase) -> None:
+    database.answers = [{"id": ALICE.user_id, "version": 1, "name": "W"}, NotFound()]
+    answer = post("invitations/accept", {"token": "mailed"}, caller=BOB)
+    assert (answer.status, answer.json["name"]) == (200, "W")
+    assert database.asked[0]["params"] == {
+        "user_id": BOB.user_id,
+        "token_version": BOB.token_version,
+        "token_hash": tokens.digest("mailed"),
+    }
+    assert post("invitations/accept", {"token": "mailed"}, caller=BOB).status == 404

@@ -137,3 +137,26 @@ def test_pydantic_and_jinja2_stay_out_of_a_request_without_a_body() -> None:
         env={**os.environ, "PYTHONPATH": path},
     )
     assert answer.stdout.strip() == "set()"
+
+
+def test_models_are_listed_in_the_order_of_the_setting(database: FakeDatabase) -> None:
+    path = f"/api/v1/workspaces/{WORKSPACE_A}/models"
+    database.answers = [True] * 4
+    whole = ask("GET", path).json
+    assert whole["next_cursor"] is None
+    assert [model["model_id"] for model in whole["items"]] == [
+        "eu.anthropic.claude-sonnet-4-20250514-v1:0",
+        "amazon.nova-lite-v1:0",
+    ]
+    assert whole["items"][1] == {
+        "model_id": "amazon.nova-lite-v1:0",
+        "name": "Amazon Nova Lite",
+        "input_price": "0.06",
+        "output_price": "0.24",
+        "max_tokens": 10000,
+    }
+    assert database.asked[0]["permission"] == "chatbots:read"
+    first = send(handler, event("GET", path, query={"limit": "1"})).json
+    rest = send(handler, event("GET", path, query={"limit": "1", "cursor": first["next_cursor"]}))
+    assert first["items"] + rest.json["items"] == whole["items"]
+    assert rest.json["next_cursor"] is None

@@ -101,7 +101,16 @@ def test_task_has_a_time_out_retries_of_named_errors_and_a_catch(task: dict[str,
     assert task["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
 
 
-INPUTS = {"message_id": "m", "conversation_id": "c", "request_id": "r", "status": "failed"}
+INPUTS = {
+    "message_id": "m",
+    "conversation_id": "c",
+    "request_id": "r",
+    "status": "failed",
+    "kind": "user",
+    "id": "u",
+    "cursor": "",
+    "has_more": True,
+}
 
 
 def evaluate(expression: str) -> Any:
@@ -141,6 +150,20 @@ def test_catch_hands_on_what_chat_end_needs() -> None:
         for name, value in stream["Catch"][0]["Output"].items()
     }
     assert output == {"message_id": "m", "request_id": "r", "error": "RetryLater"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "waits"),
+    [("conversation", False), ("user", True), ("workspace", True), ("due", False)],
+)
+def test_purge_waits_for_requests_when_others_may_still_write(kind: str, waits: bool) -> None:
+    states = template(ROOT / "statemachines/purge.asl.json")["States"]
+    condition = EXPRESSION.fullmatch(states["ShouldWaitForRequests"]["Choices"][0]["Condition"])
+    assert condition
+    frame = jsonata.Jsonata(condition[1])
+    frame.assign("states", {"input": {"kind": kind}})
+    assert frame.evaluate(None) is waits
+    assert states["WaitForRequests"]["Seconds"] > 29  # API Gateway's longest request
 
 
 def test_retries_leave_time_to_end_the_turn_within_a_minute() -> None:

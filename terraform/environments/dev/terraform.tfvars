@@ -10,6 +10,9 @@ bedrock_model_ids = [
 registration_enabled        = true
 email_verification_required = true
 
+mail_sender = "no-reply@dev.example.com"
+client_url  = "https://chat.dev.example.com"
+
 deletion_protection     = false
 log_retention_days      = 14
 noncurrent_version_days = 14

@@ -12,6 +12,9 @@ bedrock_model_ids = [
 registration_enabled        = true
 email_verification_required = false
 
+mail_sender = "no-reply@example.com"
+client_url  = "http://localhost:3000"
+
 # Wide, because test suites sign in thousands of times from one address. Limits by account are as
 # in production.
 address_requests_per_minute = 100000

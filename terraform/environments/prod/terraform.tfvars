@@ -9,6 +9,9 @@ bedrock_model_ids = [
 registration_enabled        = false
 email_verification_required = true
 
+mail_sender = "no-reply@example.com"
+client_url  = "https://chat.example.com"
+
 throttle = { rate_limit = 5000, burst_limit = 5000 }
 
 log_retention_days = 365

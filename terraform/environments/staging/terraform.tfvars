@@ -9,6 +9,9 @@ bedrock_model_ids = [
 registration_enabled        = false
 email_verification_required = true
 
+mail_sender = "no-reply@staging.example.com"
+client_url  = "https://chat.staging.example.com"
+
 log_retention_days = 90
 
 database = {

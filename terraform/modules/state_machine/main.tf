@@ -60,7 +60,7 @@ locals {
 }
 
 resource "aws_iam_role" "this" {
-  name        = var.name
+  name        = "${var.name}-state-machine" # a function can have the same name
   description = "Role of the state machine ${var.name}"
 
   assume_role_policy = jsonencode({

@@ -38,6 +38,7 @@ def deployed(app: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(rate_limit, "refund", lambda _: None)
     monkeypatch.setattr(connections, "end_user", lambda _: None)
     monkeypatch.setattr(tokens, "_keys", Keys())
+    monkeypatch.setattr(connections, "end_user", lambda *_: None)
     yield
     settings.cache_clear()
 

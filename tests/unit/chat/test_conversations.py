@@ -5,8 +5,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
-from chatbot import aws, connections, tables, turns
+from chatbot import aws, connections, deletion, tables, turns
+from chatbot import conversations as conversation_store
 from chatbot.principal import Principal
 from functions.conversations import handler as conversations
 from functions.conversations import storage
@@ -171,7 +173,7 @@ def test_version_is_compared_when_it_changes_between_reading_and_writing() -> No
     made = create()
     from chatbot.errors import NotFound, PreconditionFailed
 
-    head = storage.any_head(made["id"])
+    head = conversation_store.any_head(made["id"])
     assert head is not None
     call("PATCH", f"{PATH}/{made['id']}", {"title": "first"})
     with pytest.raises(PreconditionFailed):
@@ -237,6 +239,7 @@ def test_nothing_is_left_when_a_conversation_is_deleted(world: World) -> None:
     world.run(ack["message_id"])
     path = f"{PATH}/{ack['conversation_id']}"
     assert call("DELETE", path).status == 204
+    world.purge()
     assert everything_of(ack["conversation_id"], ack["message_id"]) == []
     for method, way, body in ways(ack["conversation_id"]):
         assert call(method, way, body).status == 404
@@ -259,6 +262,7 @@ def test_turn_stops_and_nothing_comes_back_when_deleted_in_the_middle(world: Wor
     while not statuses and time.monotonic() < deadline:
         time.sleep(0.01)
     assert statuses == [204]
+    world.purge()
     left = everything_of(ack["conversation_id"], ack["message_id"])
     assert left == []
     shown = world.frames(ann, ack["message_id"])
@@ -269,23 +273,42 @@ def test_turn_stops_and_nothing_comes_back_when_deleted_in_the_middle(world: Wor
     assert everything_of(ack["conversation_id"], ack["message_id"]) == []
 
 
-def test_deletion_goes_on_when_it_was_broken_off(
+def test_conversation_is_purged_later_when_the_start_is_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ack = world.chat(world.connect("ann"))
     world.run(ack["message_id"])
     path = f"{PATH}/{ack['conversation_id']}"
 
-    def fail(*_: Any) -> None:
-        raise RuntimeError("down")
+    def lost(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="states")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "delete_all", fail)
-        assert call("DELETE", path).status == 500
+        patch.setattr(world.purges, "start_execution", lost)
+        assert call("DELETE", path).status == 204
     assert call("GET", path).status == 404
     assert call("GET", PATH).json["items"] == []
+    assert [entry["item"] for entry in deletion.due()] == [ack["conversation_id"]]
     assert call("DELETE", path).status == 204
+    world.purge()
     assert everything_of(ack["conversation_id"], ack["message_id"]) == []
+    assert list(deletion.due()) == []
+
+
+def test_deletion_is_told_once_it_is_done(world: World) -> None:
+    made = create()
+    world.audited.clear()
+    assert call("DELETE", f"{PATH}/{made['id']}", caller=BOB).status == 404
+    assert world.audited == []
+    assert call("DELETE", f"{PATH}/{made['id']}").status == 204
+    assert world.audited == [
+        {
+            "action": "delete",
+            "resource_type": "conversation",
+            "resource_id": made["id"],
+            "changes": {},
+        }
+    ]
 
 
 def test_deletion_waits_for_no_turn_that_is_dead(
@@ -294,4 +317,5 @@ def test_deletion_waits_for_no_turn_that_is_dead(
     ack = world.chat(world.connect("ann"))
     monkeypatch.setattr(turns, "FIRST_LEASE_MS", -1)
     assert call("DELETE", f"{PATH}/{ack['conversation_id']}").status == 204
+    world.purge()
     assert everything_of(ack["conversation_id"], ack["message_id"]) == []

@@ -10,13 +10,14 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from chatbot import aws, connections, database
+from chatbot import aws, connections, database, purging
 from chatbot.connections import Connection
 from chatbot.errors import Forbidden, NotFound, Unauthorized
 from chatbot.settings import settings
 from functions.chat_end import handler as chat_end
 from functions.chat_stream import handler as chat_stream
 from functions.chat_stream import model
+from functions.purge import handler as purge
 from functions.ws_message import handler as ws_message
 
 type Frame = dict[str, Any]
@@ -31,10 +32,17 @@ KEYS: dict[str, tuple[tuple[str, str], ...]] = {
     "turns": (("message_id", "S"), ("seq", "N")),
     "connections": (("topic", "S"), ("connection_id", "S")),
     "usage": (("workspace_id", "S"), ("item", "S")),
+    "feedback": (("workspace_id", "S"), ("item", "S")),
 }
 INDEXES = {
     "conversations": {
         "by_owner": ("owner", "created_key"),
+        "by_user": ("user_id", "created_key"),
+        "by_workspace": ("workspace_id", "created_key"),
+    },
+    "feedback": {
+        "by_chatbot": ("chatbot", "created_key"),
+        "by_user": ("user_id", "created_key"),
         "by_workspace": ("workspace_id", "created_key"),
     },
     "connections": {
@@ -222,6 +230,8 @@ class World:
         make_tables()
         aws.client("sqs").create_queue(QueueName="turn-watch")
         self.gateway, self.model, self.machine = Gateway(), Model(), Machine()
+        self.purges = Machine()
+        self.audited: list[dict[str, Any]] = []
         self.users: dict[str, int] = {USER: 1, OTHER_USER: 1}
         self.permissions: dict[str, list[str]] = {USER: ["chat:use"]}
         self.quota: dict[str, Any] = {}
@@ -242,6 +252,7 @@ class World:
             return self.machine if service == "stepfunctions" else real(service, endpoint_url)
 
         monkeypatch.setattr("functions.ws_message.execution.client", client)
+        monkeypatch.setattr(purging, "client", lambda _: self.purges)
         monkeypatch.setattr(connections, "_gateway", lambda: self.gateway)
         monkeypatch.setattr(model, "_bedrock", lambda: self.model)
         monkeypatch.setattr(database, "execute", self._chat_context)
@@ -268,8 +279,13 @@ class World:
         self._check(caller.user_id, caller.token_version)
         if options["workspace_id"] != WORKSPACE:
             raise NotFound
+        if options.get("permission") not in (None, *self.permissions[caller.user_id]):
+            raise Forbidden
         if "app.chatbots" in statement:
             return params["id"] if params["id"] == CHATBOT else None
+        if "app.audit_log" in statement:
+            self.audited.append(params)
+            return "id"
         return self.permissions[caller.user_id]
 
     def _check(self, user_id: str, token_version: int) -> None:
@@ -332,6 +348,13 @@ class World:
     def die(self, message_id: str) -> None:
         """What EventBridge tells of an execution that died."""
         chat_end.handler({"id": "event", "detail": {"name": message_id}}, None)
+
+    def purge(self) -> None:
+        """Let the executions run that were started to remove what was deleted."""
+        while self.purges.inputs:
+            _, event = self.purges.inputs.popitem()
+            while (event := purge.handler(event, None))["has_more"]:
+                pass
 
     def watch(self, message_id: str) -> dict[str, Any]:
         """What the queue brings once its delay is over."""

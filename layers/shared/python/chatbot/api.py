@@ -13,12 +13,13 @@ A resource's handler declares routes and is called with what a request has prove
 
 An endpoint asks for what it needs by the name of a parameter: `request`, `body` (annotated with a
 `bodies.Body` model or its name), `page` (a `Page`), its path's ids (UUIDs in lower case;
-`workspace_id` need not be asked for) and, as `bool` with a default, flags of the query string. It
-returns a JSON object, a `page.answer(...)`, None for an empty answer, or an object with a status of
-its own.
+`workspace_id` need not be asked for) and values of the query string: flags as `bool` with a
+default, others with a default of `chatbot.parameters`. It returns a JSON object, a
+`page.answer(...)`, None for an empty answer, an object with a status of its own, or a whole
+`Response`.
 
-Routes, models and docstrings are all that the OpenAPI document is generated from, at build time; at
-run time Powertools only routes.
+Routes, models (`bodies.py`, `answers.py`) and docstrings are all that the OpenAPI document is
+generated from, at build time; at run time Powertools only routes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -35,15 +36,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
-from chatbot import database, log, rate_limit
+from chatbot import audit, database, log, rate_limit
 from chatbot.errors import (
     BadRequest,
+    Forbidden,
     MethodNotAllowed,
     NotFound,
     Problem,
     ValidationFailed,
 )
 from chatbot.paging import Page
+from chatbot.parameters import Parameter
 from chatbot.principal import Principal
 from chatbot.rate_limit import Window
 from chatbot.settings import settings
@@ -55,7 +58,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASC
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}", re.ASCII)
 _STRONG_ETAG = re.compile(r'(?<!W/)"([0-9]{1,18})"', re.ASCII)
 
-type Answer = Mapping[str, Any] | tuple[Mapping[str, Any], int] | None
+type Answer = Mapping[str, Any] | tuple[Mapping[str, Any], int] | Response[Any] | None
 type Endpoint = Callable[..., Answer]
 
 
@@ -65,6 +68,7 @@ class Access(Enum):
     OPEN = "open"  # anybody
     ACCOUNT = "account"  # a signed-in user, for what is their own
     MEMBER = "member"  # any member of the path's workspace
+    ADMINISTRATOR = "administrator"  # a platform administrator
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,21 @@ class Route:
     status: int
     idempotent: bool
     limited: bool
+    problems: tuple[type[Problem], ...]
     endpoint: Endpoint
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The endpoint's parameters by name, with their annotations."""
         return {k: v for k, v in self.endpoint.__annotations__.items() if k != "return"}
+
+    @property
+    def query(self) -> dict[str, Parameter]:
+        """Values of the query string by the names of the endpoint's parameters, without flags."""
+        code, defaults = self.endpoint.__code__, self.endpoint.__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+        named = zip(names, defaults, strict=True)
+        return {name: value for name, value in named if isinstance(value, Parameter)}
 
     def body_model(self) -> type[Body]:
         """The body's model. A model that is annotated by name stands in the handler's neighbour
@@ -109,7 +122,7 @@ class Request:
         self.route = route
         self.headers: Mapping[str, str] = event.get("headers") or {}
         self.query_string: Mapping[str, str] = event.get("queryStringParameters") or {}
-        self.path: str = event["rawPath"]
+        self.path: str = event["rawPath"].lower()  # ids are one whatever their case
         self.address: str = event["requestContext"]["http"]["sourceIp"]
         self.at_ms: int = event["requestContext"]["timeEpoch"]
         self.workspace_id = path_ids.get("workspace_id")
@@ -134,17 +147,19 @@ class Request:
 
     @property
     def idempotency(self) -> database.Idempotency | None:
-        """`{key, route, body_hash}` where the route creates and the client sent a key."""
+        """`{key, route, body_hash}` where the route creates and the client sent a key: key and body
+        as digests."""
         key = self.headers.get("idempotency-key")
         if key is None or not self.route.idempotent:
             return None
         if not 1 <= len(key) <= 255 or not key.isprintable():
             raise BadRequest("Idempotency-Key must have 1 to 255 printable characters")
-        canonical = json.dumps(self._body, sort_keys=True, separators=(",", ":")).encode()
+        # Bodies can hold passwords: their digests are salted with the key, which is not stored.
+        canonical = json.dumps([key, self._body], sort_keys=True, separators=(",", ":"))
         return {
-            "key": key,
+            "key": hashlib.sha256(key.encode()).hexdigest(),
             "route": f"{self.route.method} {self.path}",
-            "body_hash": hashlib.sha256(canonical).hexdigest(),
+            "body_hash": hashlib.sha256(canonical.encode()).hexdigest(),
         }
 
     def count(self, subject: str, limit: int) -> Window:
@@ -227,30 +242,35 @@ class Api:
         status: int = 200,
         idempotent: bool = False,
         limited: bool = True,
+        problems: Sequence[type[Problem]] = (),
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route.
 
         `idempotent` routes take an `Idempotency-Key`; `limited` ones count against the caller's
-        (or, where open, the address's) requests a minute.
+        (or, where open, the address's) requests a minute. `problems` are those that the document
+        cannot know from the rest of the declaration.
         """
 
         def declare(endpoint: Endpoint) -> Endpoint:
-            route = Route(method, self.prefix + path, access, status, idempotent, limited, endpoint)
-            self.routes.append(route)
-            register = self.resolver.route(
-                route.path,
+            route = Route(
                 method,
-                status_code=status,
-                tags=[self.resource],
-                summary=endpoint.__doc__,
-                operation_id=f"{self.resource}_{endpoint.__name__}",
-                openapi_extensions={
-                    "x-access": access if isinstance(access, str) else access.value
-                },
+                self.prefix + path,
+                access,
+                status,
+                idempotent,
+                limited,
+                tuple(problems),
+                endpoint,
             )
+            self.routes.append(route)
+            register = self.resolver.route(route.path, method)
 
             def serve(**path_ids: str) -> Response[str]:
-                return self._serve(route, path_ids)
+                try:
+                    return self._serve(route, path_ids)
+                except Forbidden:
+                    self._audit_denial(route, path_ids)
+                    raise
 
             register(serve)
             return endpoint
@@ -270,6 +290,8 @@ class Api:
 
     def _serve(self, route: Route, raw_ids: Mapping[str, str]) -> Response[str]:
         event: Mapping[str, Any] = self.resolver.current_event.raw_event
+        if event["rawPath"].endswith("\n"):
+            raise NotFound  # a pattern's end matches before a last line break, too
         principal = None if route.access is Access.OPEN else Principal.from_event(event)
         if route.limited:
             self._limit(event, principal)
@@ -289,9 +311,27 @@ class Api:
                     arguments[name] = Page.from_query(request.query_string, owner, request.path)
                 case _ if name in path_ids:
                     arguments[name] = path_ids[name]
+                case _ if name in route.query:
+                    sent = name.removesuffix("_")
+                    text = request.query_string.get(sent)
+                    arguments[name] = text if text is None else route.query[name].read(sent, text)
                 case _ if name in request.query_string:
                     arguments[name] = _flag(name, request.query_string[name])
         return _respond(route.status, route.endpoint(**arguments))
+
+    def _audit_denial(self, route: Route, path_ids: Mapping[str, str]) -> None:
+        """Tell the workspace what a member lacked the permission for."""
+        if route.access is Access.OPEN:
+            return
+        access = route.access if isinstance(route.access, str) else route.access.value
+        audit.record(
+            Principal.from_event(self.resolver.current_event.raw_event),
+            path_ids.get("workspace_id"),
+            "denied",
+            "route",
+            next(reversed([*path_ids.values()]), None),
+            {"method": route.method, "path": route.path, "access": access},
+        )
 
     def _limit(self, event: Mapping[str, Any], principal: Principal | None) -> None:
         """Count the request, of its user or else of its address."""
@@ -342,18 +382,22 @@ class Api:
 
 def _respond(status: int, answer: Answer) -> Response[str]:
     """Send a resource with its version as the ETag, a list without versions, None as nothing."""
+    if isinstance(answer, Response):
+        return answer
     if isinstance(answer, tuple):
         answer, status = answer
     if answer is None:
-        return Response(status_code=204, body="")
+        return Response(status_code=status, body="")
     fields = dict(answer)
     headers: dict[str, str | list[str]] = {}
     if "items" in fields:
         fields["items"] = [
             {name: value for name, value in item.items() if name != "version"}
+            if isinstance(item, dict)
+            else item
             for item in fields["items"]
         ]
-    elif "id" in fields and "version" in fields:
+    elif isinstance(fields.get("version"), int):
         headers["ETag"] = f'"{fields.pop("version")}"'
     body = json.dumps(fields, separators=(",", ":"))
     return Response(status_code=status, content_type="application/json", headers=headers, body=body)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from chatbot.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 
 MAX_BODY_BYTES = 256 * 1024
+MAX_ERRORS = 100  # told of one body: an answer must not outgrow what Lambda may send
 
 
 class Body(BaseModel):
@@ -61,8 +62,8 @@ def _body_text(event: Mapping[str, Any]) -> str:
     raw: str = event.get("body") or ""
     if not raw:
         raise BadRequest("a JSON body is required")
-    content_type = (event.get("headers") or {}).get("content-type", "")
-    media_type, _, parameters = content_type.lower().partition(";")
+    headers: Mapping[str, str] = event.get("headers") or {}
+    media_type, _, parameters = headers.get("content-type", "").lower().partition(";")
     charset = parameters.strip().removeprefix("charset=").strip('"')
     accepted = ("application/json", "application/merge-patch+json")
     if media_type.strip() not in accepted or charset not in ("", "utf-8", "utf8"):
@@ -71,6 +72,10 @@ def _body_text(event: Mapping[str, Any]) -> str:
         encoded = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
         if len(encoded) > MAX_BODY_BYTES:
             raise PayloadTooLarge(f"the body may have {MAX_BODY_BYTES} bytes")
+        # In the place of bytes that are no UTF-8 the gateway passes U+FFFD, which is longer.
+        length = headers.get("content-length", "")
+        if "\ufffd" in raw and length.isdecimal() and int(length) != len(encoded):
+            raise BadRequest("the body is not UTF-8")
         return encoded.decode()
     except (UnicodeError, binascii.Error):
         raise BadRequest("the body is not UTF-8") from None
@@ -82,18 +87,28 @@ def _refuse_constant(name: str) -> float:
 
 def _refuse_unstorable_text(parsed: dict[str, Any]) -> None:
     """Raise for NUL, which PostgreSQL cannot store, and lone surrogates, which nothing can."""
-    waiting: list[tuple[list[str | int], Any]] = [(["body"], parsed)]
+    # A place is (outer place, key): a list of keys for each value would outgrow the memory where
+    # many values stand deep down.
+    waiting: list[tuple[Any, Any]] = [(((), "body"), parsed)]
     while waiting:
-        loc, value = waiting.pop()
+        place, value = waiting.pop()
         match value:
             case dict():
-                waiting += [([*loc, "(name)"], name) for name in value]
-                waiting += [([*loc, _printable(name)], item) for name, item in value.items()]
+                waiting += [((place, "(name)"), name) for name in value]
+                waiting += [((place, name), item) for name, item in value.items()]
             case list():
-                waiting += [([*loc, index], item) for index, item in enumerate(value)]
+                waiting += [((place, index), item) for index, item in enumerate(value)]
             case str() if "\0" in value or not _is_unicode(value):
                 message = "must have no NUL character and no lone surrogate"
-                raise _invalid([{"loc": loc, "msg": message, "type": "string_unicode"}])
+                raise _invalid([{"loc": _loc(place), "msg": message, "type": "string_unicode"}])
+
+
+def _loc(place: Any) -> list[str | int]:
+    loc: list[str | int] = []
+    while place:
+        place, key = place
+        loc.append(_printable(key) if isinstance(key, str) else key)
+    return loc[::-1]
 
 
 def _is_unicode(text: str) -> bool:
@@ -109,4 +124,4 @@ def _printable(name: str) -> str:
 
 
 def _invalid(errors: list[dict[str, Any]]) -> ValidationFailed:
-    return ValidationFailed("the request is not valid", errors=errors)
+    return ValidationFailed("the request is not valid", errors=errors[:MAX_ERRORS])

@@ -13,6 +13,7 @@ from chatbot.settings import settings
 
 HEAD = "HEAD"
 TITLE_LENGTH = 80
+READ_ALL = "conversations:read_all"  # the permission to read what others said
 
 _CONVERSATION = ("chatbot_id", "user_id", "title", "message_count", "last_message_at")
 _MESSAGE = (
@@ -93,15 +94,32 @@ def title_from(content: str) -> str:
     return (cut.rsplit(" ", 1)[0] if " " in cut else cut) + "…"
 
 
+def any_head(conversation_id: str) -> dict[str, Any] | None:
+    """A conversation's head, even if its deletion has begun."""
+    return tables.get(settings().conversations_table, head_key(conversation_id))
+
+
 def head(conversation_id: str) -> dict[str, Any] | None:
     """A conversation's head as it is now; None where there is none, or it is being deleted."""
-    item = tables.get(settings().conversations_table, head_key(conversation_id))
+    item = any_head(conversation_id)
     return None if item is None or item.get("deleting") else item
 
 
 def message(conversation_id: str, message_id: str) -> dict[str, Any] | None:
     """A stored message, or None."""
     return tables.get(settings().conversations_table, message_key(conversation_id, message_id))
+
+
+def roles(conversation_id: str) -> Iterator[dict[str, Any]]:
+    """{message_id, role} of all messages, oldest first."""
+    return tables.query(
+        settings().conversations_table,
+        "conversation_id = :conversation AND begins_with(#item, :message)",
+        {":conversation": conversation_id, ":message": "MESSAGE#"},
+        ExpressionAttributeNames={"#item": "item", "#role": "role"},
+        ProjectionExpression="message_id, #role",
+        ConsistentRead=True,
+    )
 
 
 def messages_before(conversation_id: str, message_id: str) -> Iterator[dict[str, Any]]:

@@ -82,7 +82,7 @@ class Caller(Protocol):
 
 
 class Idempotency(TypedDict):
-    """An Idempotency-Key (1 to 255 characters) on a route, with a digest of the body.
+    """An Idempotency-Key on a route, and the body that it came with, both as digests.
 
     `app.query` adds the user and the workspace to the scope.
     """

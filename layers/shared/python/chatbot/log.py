@@ -13,6 +13,11 @@ class Code(StrEnum):
     """The codes of all log lines, for queries and alarms. Each is used in one place."""
 
     REQUEST_FAILED = "API001"  # an exception that is a bug of ours, answered with a 500
+    MAIL_FAILED = "MAIL001"  # a mail was not sent and will be tried again
+    MAIL_REFUSED = "MAIL002"  # SES takes no mail to such an address
+    MAIL_NOT_DUE = "MAIL003"  # no such account, or the mail was sent already
+    MAIL_LIMITED = "MAIL004"  # an address gets no more mails in this minute
+    NOT_AUDITED = "API002"  # `action` is missing in the audit trail
     HANDSHAKE_REFUSED = "AUTH001"  # a WebSocket handshake; `reason` says why
     STORE_NOT_READY = "HEALTH001"  # `store` did not answer the readiness check
     FRAME_FAILED = "CHAT001"  # a WebSocket frame met a bug of ours, answered with `internal`
@@ -26,6 +31,9 @@ class Code(StrEnum):
     EXECUTION_DIED = "CHAT009"  # an execution failed, timed out or was aborted
     TURN_DIED = "CHAT010"  # a turn's lease ran out, and it was ended
     WATCH_FAILED = "CHAT011"  # a message of the queue that looks after turns comes again
+    PURGE_NOT_STARTED = "PURGE001"  # the daily run makes up for it
+    PURGE_FAILED = "PURGE002"  # one of those of the daily run; the others are done
+    PURGED = "PURGE003"  # a call's part of a purge is done
 
 
 @cache

@@ -9,10 +9,11 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
+from uuid import UUID
 
 from chatbot.errors import BadRequest, ValidationFailed
 
@@ -71,6 +72,16 @@ class Page:
         """
         items = found["items"]
         return {"items": items, "next_cursor": self._encode(items[-1]) if found["more"] else None}
+
+    def part(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The list's answer, of values without id and time, whose places stand in for these."""
+        start = min(UUID(self.after[1]).int + 1, len(values)) if self.after else 0
+        end = start + self.limit
+        cursor = None
+        if end < len(values):
+            last = {"created_at": "1970-01-01T00:00:00Z", "id": UUID(int=end - 1)}
+            cursor = self._encode(last)
+        return {"items": list(values[start:end]), "next_cursor": cursor}
 
     def _encode(self, row: Mapping[str, Any]) -> str:
         values = [str(row["created_at"]), str(row["id"]), self.fingerprint]

@@ -1,5 +1,7 @@
 """Passwords: 12 to 72 bytes of UTF-8 (bcrypt reads no more), hashed with bcrypt at cost 12."""
 
+import unicodedata
+
 import bcrypt
 
 MIN_BYTES = 12
@@ -33,3 +35,14 @@ def matches(password: str, password_hash: str | None) -> bool:
     """Whether the password is the hash's; with None (nobody's) False, after as much work."""
     found = bcrypt.checkpw(password.encode(), (password_hash or "").encode() or _NOBODY)
     return found and password_hash is not None
+
+
+def account_name(email: str) -> str:
+    """What guesses at an account are counted under.
+
+    It is one for all that PostgreSQL's `lower` makes one address of, which Python's does not: in
+    many locales that of U+0130, a capital I with a dot, is an i. Otherwise every such letter would
+    double the guesses.
+    """
+    letters = unicodedata.normalize("NFKD", email.casefold())
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))

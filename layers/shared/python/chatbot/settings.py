@@ -28,6 +28,7 @@ class Settings:
     chats_per_minute: int
     max_concurrent_turns: int
     monthly_tokens: int
+    conversation_retention_days: int
     bedrock_model_id: str
     bedrock_model_ids: list[str]
     database_cluster_arn: str
@@ -40,8 +41,13 @@ class Settings:
     connections_table: str
     guards_table: str
     usage_table: str
+    feedback_table: str
+    mail_queue_url: str
+    mail_sender: str
+    client_url: str
     turn_watch_queue_url: str
     chat_state_machine_arn: str
+    purge_state_machine_arn: str
     websocket_callback_url: str
     websocket_allowed_origins: list[str]
 

@@ -1,0 +1,16 @@
+DROP TRIGGER keep_administrator_when_deleted ON app.users;
+DROP TRIGGER keep_administrator ON app.users;
+DROP FUNCTION app.keep_administrator();
+DROP TRIGGER guard_permissions ON app.roles;
+DROP FUNCTION app.guard_permissions();
+DROP TRIGGER guard_owner ON app.memberships;
+DROP FUNCTION app.guard_owner();
+DROP TRIGGER guard_grant ON app.invitations;
+DROP TRIGGER guard_grant ON app.memberships;
+DROP FUNCTION app.guard_grant();
+DROP TRIGGER take_turns ON app.memberships;
+DROP FUNCTION app.take_turns();
+DROP FUNCTION app.owns();
+DROP FUNCTION app.is_owner_role(uuid);
+DROP FUNCTION app.acts_in_workspace();
+DROP FUNCTION app.verified_user(text);
