@@ -177,13 +177,26 @@ def purged(stack: Stack, kind: str, resource_id: str) -> None:
     assert finished(stack, execution(stack, f"{kind}-{resource_id}")) == "SUCCEEDED"
 
 
-def started(stack: Stack, kind: str, resource_id: str = "") -> str:
-    """Another execution, as the daily schedule and a person who tries again start one."""
+def started_again(stack: Stack, kind: str, resource_id: str) -> str:
+    """Another execution, as a person who tries again starts one."""
     event = {"kind": kind, "id": resource_id, "cursor": "", "request_id": str(uuid4())}
+    machine: str = stack.outputs["state_machine_arns"]["purge"]
+    return started(stack, machine, json.dumps(event))
+
+
+def started_daily(stack: Stack) -> str:
+    """The execution that the daily schedule starts, now."""
+    [listed] = stack.client("scheduler").list_schedules(NamePrefix="chatbot-local-purge")[
+        "Schedules"
+    ]
+    schedule = stack.client("scheduler").get_schedule(Name=listed["Name"])
+    assert schedule["State"] == "ENABLED"
+    return started(stack, schedule["Target"]["Arn"], schedule["Target"]["Input"])
+
+
+def started(stack: Stack, machine: str, event: str) -> str:
     answer = stack.client("stepfunctions").start_execution(
-        stateMachineArn=stack.outputs["state_machine_arns"]["purge"],
-        name=f"test-{uuid4()}",
-        input=json.dumps(event),
+        stateMachineArn=machine, name=f"test-{uuid4()}", input=event
     )
     arn: str = answer["executionArn"]
     return arn
@@ -259,7 +272,7 @@ def test_nothing_of_a_workspace_is_left_and_all_of_another(
     entries = trail(stack, tenant.workspace_id)
     assert ("delete", "workspace") in {(e["action"], e["resource_type"]) for e in entries}
     assert {json.dumps(entry["changes"]) for entry in entries} == {"{}"}
-    assert finished(stack, started(stack, "workspace", tenant.workspace_id)) == "SUCCEEDED"
+    assert finished(stack, started_again(stack, "workspace", tenant.workspace_id)) == "SUCCEEDED"
     assert mentions(stack, *gone) == []
     assert whole(stack, other_tenant) == before
     tenant.rest.ok("GET", "/users/me")
@@ -295,7 +308,7 @@ def test_nothing_of_a_user_is_left_and_all_of_another(
     assert conversation["id"] == kept.ack["conversation_id"]
     assert other_tenant.rest.ok("GET", f"{other_tenant.path}/usage")["total"]["turns"] == 2
     assert tenant.email not in json.dumps(trail(stack, other_tenant.workspace_id))
-    assert finished(stack, started(stack, "user", tenant.user["id"])) == "SUCCEEDED"
+    assert finished(stack, started_again(stack, "user", tenant.user["id"])) == "SUCCEEDED"
     assert whole(stack, other_tenant) != []
 
 
@@ -310,7 +323,7 @@ def test_daily_run_purges_what_an_aborted_execution_left(
     stack.client("stepfunctions").stop_execution(executionArn=arn)
     assert finished(stack, arn) == "ABORTED"
     assert mentions(stack, turn.ack["conversation_id"]) != []
-    assert finished(stack, started(stack, "due")) == "SUCCEEDED"
+    assert finished(stack, started_daily(stack)) == "SUCCEEDED"
     assert mentions(stack, tenant.workspace_id, turn.ack["conversation_id"]) == []
     assert whole(stack, other_tenant) == before
 

@@ -57,7 +57,7 @@ def entries(tenant: Tenant, **query: str) -> list[dict[str, Any]]:
 
 def told(tenant: Tenant) -> list[tuple[str, str, str | None, str | None]]:
     names = ("action", "resource_type", "resource_id", "actor_id")
-    return [tuple(entry[name] for name in names) for entry in entries(tenant)]  # type: ignore[misc]
+    return [tuple(entry[name] for name in names) for entry in entries(tenant)]
 
 
 def test_trail_tells_what_a_workspaces_members_did(ours: Tenant, theirs: Tenant) -> None:
