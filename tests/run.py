@@ -57,6 +57,7 @@ OTHER_LANE = (
         "terraform",
         [
             (_PYTHON, "-m", "layers.build", "--arch", "arm64"),
+            (*_CLI, "terraform", "init", "-backend=false", "-input=false", "-lockfile=readonly"),
             (*_CLI, "terraform", "test", "-no-color"),
         ],
     ),

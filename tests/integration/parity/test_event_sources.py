@@ -236,8 +236,12 @@ def test_all_messages_come_again_when_answer_is_malformed(server: Server) -> Non
     dead_url, dead_arn = queue_of(server)
     policy = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": "1"})
     url, arn = queue_of(server, VisibilityTimeout="1", RedrivePolicy=policy)
+    consumer = Consumer(server, POISON='"b"', HOW="empty")
+    consume(server, consumer, arn)
+    # A function that has answered once does not fail for being slow to start.
+    server.client("sqs").send_message(QueueUrl=url, MessageBody='"a"')
+    assert wait_until(consumer.ids, 20) == ['"a"']
     server.client("sqs").send_message(QueueUrl=url, MessageBody='"b"')
-    consume(server, Consumer(server, POISON='"b"', HOW="empty"), arn)
     assert message(server, dead_url, 5) == "b"
 
 
