@@ -8,11 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.client import Tenant, Turn
+from tests.e2e.client import Rest, Tenant, Turn
 from tests.e2e.conftest import Stack
 from tests.e2e.test_turn_faults import ENDS_WITHIN, check_conversation_goes_on
 
@@ -68,3 +69,27 @@ def test_every_turn_ends_once_when_workers_are_killed_at_random(
             time.sleep(chance.uniform(0.3, 1.2))  # the rate of faults is the input here
     for tenant, turn in zip(tenants * 2, turns, strict=True):
         check_conversation_goes_on(tenant, turn.result(), words)
+
+
+def test_one_resource_when_workers_are_killed_between_write_and_answer(
+    tenant: Tenant, stack: Stack
+) -> None:
+    path = f"{tenant.path}/chatbots"
+    for delay in (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12):
+        body = {"name": f"Killed after {delay}"}
+        headers = {"Idempotency-Key": body["name"]}
+
+        def create(_: int, body: Any = body, headers: Any = headers) -> Any:
+            rest = Rest(tenant.rest.api_url, tenant.tokens["access_token"])
+            return rest.session.post(f"{rest.api_url}/api/v1{path}", json=body, headers=headers)
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = [pool.submit(create, number) for number in range(4)]
+            time.sleep(delay)  # when the fault comes is the input here
+            for process in workers(stack, "chatbots"):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            made = [answer.result().json() for answer in answers if answer.result().ok]
+        made.append(tenant.rest.ok("POST", path, body, headers=headers))
+        listed = tenant.rest.ok("GET", path, params={"limit": "100"})["items"]
+        assert made == [item for item in listed if item["name"] == body["name"]] * len(made)

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
+import bcrypt
 import pytest
 
-from chatbot import aws, log, rate_limit
+from chatbot import aws, log, passwords, rate_limit
 from chatbot.principal import Principal
 from chatbot.settings import settings
 from tests.e2e.conftest import Stack
@@ -122,3 +123,10 @@ def running_inside(stack: Stack) -> Iterator[Inside]:
 def inside(running_inside: Inside) -> Iterator[Inside]:
     yield running_inside
     running_inside.on_answer = lambda _: None
+
+
+@pytest.fixture
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes made here have the least cost: what they are of is the same."""
+    monkeypatch.setattr(passwords, "_COST", 4)
+    monkeypatch.setattr(passwords, "_NOBODY", bcrypt.hashpw(b"nobody", bcrypt.gensalt(4)))

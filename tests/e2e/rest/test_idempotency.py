@@ -13,6 +13,8 @@ from tests.e2e.rest.conftest import Inside
 from tests.e2e.rest.table import Row, route_of, rows
 from tests.unit.rest import Answer
 
+pytestmark = pytest.mark.usefixtures("cheap_hashes")
+
 CREATING = rows(lambda row: route_of(row).idempotent)
 AT_ONCE = 20
 KEY = f"key-{uuid4()}"  # one for all routes: each has its own

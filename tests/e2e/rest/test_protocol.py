@@ -14,6 +14,8 @@ from tests.e2e.rest.conftest import Inside
 from tests.e2e.rest.table import Row, declared, route_of, rows
 from tests.e2e.rest.test_idempotency import CREATING, caller
 
+pytestmark = pytest.mark.usefixtures("cheap_hashes")
+
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")
 PATHS = sorted({row.path for row in rows()})
 

@@ -10,6 +10,8 @@ from tests.e2e.rest.cast import Cast, Person
 from tests.e2e.rest.conftest import Inside
 from tests.e2e.rest.table import Row, rows
 
+pytestmark = pytest.mark.usefixtures("cheap_hashes")
+
 STATEMENT = "rds-data.ExecuteStatement"
 
 CALLS = {
