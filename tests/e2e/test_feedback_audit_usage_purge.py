@@ -211,20 +211,23 @@ def mentions(stack: Stack, *ids: str) -> list[str]:
             continue
         for page in stack.client("dynamodb").get_paginator("scan").paginate(TableName=name):
             found += [f"{table} {json.dumps(item)}" for item in page["Items"]]
-    found += [json.dumps(row) for row in stack.sql(ROWS)]
+    found += [json.dumps(row) for row in stack.sql(ROWS, ids=json.dumps(ids))]
     return [text for text in found if any(each in text for each in ids)]
 
 
 ROWS = """
-SELECT to_jsonb(found)::text FROM app.users AS found
-UNION ALL SELECT to_jsonb(found)::text FROM app.workspaces AS found
-UNION ALL SELECT to_jsonb(found)::text FROM app.roles AS found
-UNION ALL SELECT to_jsonb(found)::text FROM app.memberships AS found
-UNION ALL SELECT to_jsonb(found)::text FROM app.invitations AS found
-UNION ALL SELECT to_jsonb(found)::text FROM app.chatbots AS found
-UNION ALL SELECT to_jsonb(found)::text FROM app.refresh_tokens AS found
-UNION ALL SELECT to_jsonb(found)::text FROM app.idempotency_keys AS found
-UNION ALL SELECT to_jsonb(found)::text FROM app.purges AS found
+SELECT text FROM (
+    SELECT to_jsonb(found)::text AS text FROM app.users AS found
+    UNION ALL SELECT to_jsonb(found)::text FROM app.workspaces AS found
+    UNION ALL SELECT to_jsonb(found)::text FROM app.roles AS found
+    UNION ALL SELECT to_jsonb(found)::text FROM app.memberships AS found
+    UNION ALL SELECT to_jsonb(found)::text FROM app.invitations AS found
+    UNION ALL SELECT to_jsonb(found)::text FROM app.chatbots AS found
+    UNION ALL SELECT to_jsonb(found)::text FROM app.refresh_tokens AS found
+    UNION ALL SELECT to_jsonb(found)::text FROM app.idempotency_keys AS found
+    UNION ALL SELECT to_jsonb(found)::text FROM app.purges AS found
+) AS rows
+WHERE EXISTS (SELECT FROM jsonb_array_elements_text(:ids::jsonb) AS id WHERE strpos(text, id) > 0)
 """
 
 
