@@ -117,6 +117,7 @@ documents: $(READY) ## renew functions/platform/static/{openapi,asyncapi}.json f
 # --- Checks --------------------------------------------------------------------------------------
 
 test: $(READY) ## everything: lint, unit, integration, Terraform and end-to-end tests, coverage
+	@bash tests/e2e/install_chromium.sh
 	@$(PY) -m tests.run
 
 lint: $(READY) ## formatter, linter, types, Terraform and state-machine checks
@@ -135,6 +136,7 @@ integration: $(READY) ## tests of PostgreSQL, of the stand-ins and of their pari
 	$(PY) -m pytest -n 3 --dist loadfile tests/integration
 
 e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=test)
+	@bash tests/e2e/install_chromium.sh
 	@STACK=test $(CLI) up
 	STACK=test $(PY) -m pytest tests/e2e
 
