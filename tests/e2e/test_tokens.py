@@ -151,23 +151,6 @@ def test_family_is_revoked_when_a_spent_refresh_token_comes_later(tenant: Tenant
     assert refresh(third).status_code == 401, "the whole family is revoked"
 
 
-def test_one_pair_and_no_revocation_when_20_refresh_at_once(tenant: Tenant) -> None:
-    token = tenant.tokens["refresh_token"]
-
-    def refresh(_: int) -> Any:
-        return Rest(tenant.rest.api_url)("POST", "/auth/refresh", {"refresh_token": token})
-
-    with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(refresh, range(20)))
-    codes = sorted(answer.status_code for answer in answers)
-    assert codes == [200] + [401] * 19
-    [pair] = [answer.json() for answer in answers if answer.ok]
-    after = Rest(tenant.rest.api_url)(
-        "POST", "/auth/refresh", {"refresh_token": pair["refresh_token"]}
-    )
-    assert after.status_code == 200
-
-
 def test_family_is_revoked_when_the_user_logs_out(tenant: Tenant) -> None:
     body = {"refresh_token": tenant.tokens["refresh_token"]}
     assert tenant.rest("POST", "/auth/logout", body).status_code == 204

@@ -112,7 +112,7 @@ BEGIN
     END IF;
     -- The client has no new token before this ends, so whatever comes until then was under way
     -- together with it: a little time lets requests that were sent at once arrive.
-    PERFORM pg_sleep(0.1);
+    PERFORM pg_sleep(0.3);
     UPDATE app.refresh_tokens SET spent_at = clock_timestamp() WHERE token_hash = token.token_hash;
     INSERT INTO app.refresh_tokens (token_hash, family_id, user_id, expires_at, family_expires_at)
     VALUES (p ->> 'new_token_hash', token.family_id, token.user_id,
