@@ -106,6 +106,41 @@ locals {
           },
         ]
       }
+      ingest_state_machine = {
+        start = [{ actions = ["states:StartExecution"], resources = [local.ingestion_machine_arns["ingest_source"]] }]
+      }
+      remove_state_machine = {
+        start = [{ actions = ["states:StartExecution"], resources = [local.ingestion_machine_arns["remove_source"]] }]
+      }
+      source_secrets = {
+        read = [
+          { actions = ["secretsmanager:GetSecretValue"], resources = [local.source_secret_arns] },
+          local.use_of_secret_key,
+        ]
+        # Credentials are written, and never read again, by the one who takes them from a client.
+        write = [
+          {
+            actions = [
+              "secretsmanager:CreateSecret",
+              "secretsmanager:DeleteSecret",
+              "secretsmanager:PutSecretValue",
+            ]
+            resources = [local.source_secret_arns]
+          },
+          { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [module.key["secrets"].arn] },
+        ]
+        delete = [{ actions = ["secretsmanager:DeleteSecret"], resources = [local.source_secret_arns] }]
+      }
+      source_schedules = {
+        write = [
+          {
+            actions   = ["scheduler:CreateSchedule", "scheduler:UpdateSchedule"]
+            resources = [local.source_schedule_arns]
+          },
+          { actions = ["iam:PassRole"], resources = [aws_iam_role.scheduler.arn] },
+        ]
+        delete = [{ actions = ["scheduler:DeleteSchedule"], resources = [local.source_schedule_arns] }]
+      }
       bedrock = {
         invoke = [{
           actions   = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]

@@ -73,6 +73,25 @@ variable "functions" {
         websocket     = "post"
       }
     }
+    sources = {
+      description = "Serves sources, their schedules and credentials, and their jobs."
+      routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/jobs",
+        "ANY /api/v1/workspaces/{workspace_id}/jobs/{proxy+}",
+        "ANY /api/v1/workspaces/{workspace_id}/sources",
+        "ANY /api/v1/workspaces/{workspace_id}/sources/{proxy+}",
+      ]
+      access = {
+        database             = "app"
+        documents            = "readwrite"
+        guards               = "readwrite"
+        ingest_state_machine = "start"
+        jobs                 = "readwrite"
+        remove_state_machine = "start"
+        source_schedules     = "write"
+        source_secrets       = "write"
+      }
+    }
     platform = {
       description = "Serves health, and 404 for every path that no other function has."
       routes      = ["GET /health", "GET /health/{proxy+}", "$default"]
@@ -135,6 +154,34 @@ variable "functions" {
         turns         = "readwrite"
         usage         = "readwrite"
         websocket     = "post"
+      }
+    }
+
+    # --- Ingestion states: a provider is its folder, this row, and a branch in the machine.
+    ingest_slack = {
+      description = "Fetches threads of Slack for a while."
+      timeout     = 300
+      access      = { documents = "readwrite", document_texts = "readwrite", jobs = "readwrite", source_secrets = "read" }
+    }
+    ingest_gitlab = {
+      description = "Fetches issues, merge requests, wikis and files of GitLab for a while."
+      timeout     = 300
+      access      = { documents = "readwrite", document_texts = "readwrite", jobs = "readwrite", source_secrets = "read" }
+    }
+    ingest_backlog = {
+      description = "Fetches issues and wikis of Backlog for a while."
+      timeout     = 300
+      access      = { documents = "readwrite", document_texts = "readwrite", jobs = "readwrite", source_secrets = "read" }
+    }
+    remove_source = {
+      description = "Removes what a deleted source leaves, for a while."
+      timeout     = 300
+      access = {
+        database         = "worker"
+        documents        = "readwrite"
+        jobs             = "readwrite"
+        source_schedules = "delete"
+        source_secrets   = "delete"
       }
     }
 
@@ -218,6 +265,15 @@ locals {
       USAGE_TABLE                 = local.table_names.usage
       TURN_WATCH_QUEUE_URL        = local.turn_watch_queue_url
       CHAT_STATE_MACHINE_ARN      = local.chat_state_machine_arn
+      JOBS_TABLE                  = local.table_names.jobs
+      INGEST_STATE_MACHINE_ARN    = local.ingestion_machine_arns["ingest_source"]
+      REMOVE_STATE_MACHINE_ARN    = local.ingestion_machine_arns["remove_source"]
+      SOURCE_SCHEDULE_GROUP       = local.source_schedule_group
+      SCHEDULER_ROLE_ARN          = aws_iam_role.scheduler.arn
+      SCHEDULER_DEAD_LETTER_ARN   = aws_sqs_queue.dead_letter.arn
+      SOURCE_SECRET_PREFIX        = local.source_secret_prefix
+      ALLOWED_PRIVATE_NETWORKS    = join(",", var.allowed_private_networks)
+      SWEEP_MAX_PERCENT           = tostring(var.sweep_max_percent)
       WEBSOCKET_CALLBACK_URL      = local.websocket_callback_url
       WEBSOCKET_ALLOWED_ORIGINS   = join(",", var.websocket_allowed_origins)
     },

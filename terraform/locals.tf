@@ -12,7 +12,7 @@ locals {
   # the machine that calls functions, or would make them wait: the provider takes 25 seconds for a
   # queue, twice for one with dead letters.
   arn_prefixes = {
-    for service in ["events", "kms", "lambda", "logs", "rds", "sns", "sqs", "states"] :
+    for service in ["events", "kms", "lambda", "logs", "rds", "scheduler", "secretsmanager", "sns", "sqs", "states"] :
     service => "arn:${local.partition}:${service}:${var.aws_region}:${local.account_id}"
   }
 
@@ -23,6 +23,13 @@ locals {
   database_name           = "chatbot"
   failed_chat_rule_name   = "${local.name}-chat-failed"
   failed_chat_rule_arn    = "${local.arn_prefixes.events}:rule/${local.failed_chat_rule_name}"
+
+  ingestion_machine_names   = { for key in ["ingest_source", "end_ingestion", "remove_source"] : key => "${local.name}-${replace(key, "_", "-")}" }
+  ingestion_machine_arns    = { for key, name in local.ingestion_machine_names : key => "${local.arn_prefixes.states}:stateMachine:${name}" }
+  failed_ingestion_rule     = "${local.name}-ingestion-failed"
+  failed_ingestion_rule_arn = "${local.arn_prefixes.events}:rule/${local.failed_ingestion_rule}"
+  source_schedule_group     = "${local.name}-sources"
+  source_secret_prefix      = "${local.name}/source/"
 
   turn_watch_queue_name = "${local.name}-turn-watch"
   turn_watch_queue_arn  = "${local.arn_prefixes.sqs}:${local.turn_watch_queue_name}"

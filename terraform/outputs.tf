@@ -30,7 +30,10 @@ output "log_group_names" {
 
 output "state_machine_arns" {
   description = "Name of a file under statemachines/ to the machine's ARN."
-  value       = { chat = module.chat_state_machine.arn }
+  value = merge(
+    { chat = module.chat_state_machine.arn },
+    { for key, machine in module.ingestion_state_machine : key => machine.arn },
+  )
 }
 
 output "table_names" {

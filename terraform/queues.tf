@@ -19,7 +19,7 @@ resource "aws_sqs_queue" "dead_letter" {
       Principal = { Service = "events.amazonaws.com" }
       Action    = "sqs:SendMessage"
       Resource  = "${local.arn_prefixes.sqs}:${local.name}-dead-letter"
-      Condition = { ArnEquals = { "aws:SourceArn" = local.failed_chat_rule_arn } }
+      Condition = { ArnEquals = { "aws:SourceArn" = [local.failed_chat_rule_arn, local.failed_ingestion_rule_arn] } }
     }]
   })
 }

@@ -43,6 +43,15 @@ locals {
       ttl       = null
       indexes   = {}
     }
+    # One partition a source: its runs, its lock and its checkpoint. Only runs are in the index.
+    jobs = {
+      hash_key  = "source_id"
+      range_key = "job_id"
+      ttl       = null
+      indexes = {
+        by_workspace = { hash_key = "workspace_id", range_key = "created_key" }
+      }
+    }
   }
 
   # Every key attribute is text but these.

@@ -210,6 +210,28 @@ variable "monthly_tokens" {
   default     = 50000000
 }
 
+variable "allowed_private_networks" {
+  description = "Private networks in which sources may lie, such as a self-managed GitLab's. Empty: none."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for network in var.allowed_private_networks : can(cidrhost(network, 0))])
+    error_message = "A network is a range such as 10.1.0.0/16."
+  }
+}
+
+variable "sweep_max_percent" {
+  description = "Share of a source's documents that a sweep may delete without an operator's word, in percent."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.sweep_max_percent >= 1 && var.sweep_max_percent <= 100
+    error_message = "A share is 1 to 100 percent."
+  }
+}
+
 # --- Data ----------------------------------------------------------------------------------------
 
 variable "deletion_protection" {

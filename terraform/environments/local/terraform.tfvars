@@ -18,6 +18,9 @@ address_requests_per_minute = 100000
 
 cors_allowed_origins = ["*"]
 
+# The stand-ins of Slack, GitLab and Backlog.
+allowed_private_networks = ["127.0.0.0/8"]
+
 deletion_protection = false
 log_retention_days  = 7
 
