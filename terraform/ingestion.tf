@@ -50,7 +50,7 @@ module "ingestion_state_machine" {
   definition = templatefile("${path.module}/../statemachines/${each.key}.asl.json", merge(
     { for key in keys(var.functions) : "${key}_arn" => module.function[key].alias_arn },
     { for key, arn in local.ingestion_machine_arns : "${key}_state_machine_arn" => arn },
-    { jobs_table = local.table_names.jobs },
+    { jobs_table = local.table_names.jobs, sweep_interval_seconds = var.sweep_interval_seconds },
   ))
   table_arns = [local.table_arns.jobs]
 

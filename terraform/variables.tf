@@ -232,6 +232,17 @@ variable "sweep_max_percent" {
   }
 }
 
+variable "sweep_interval_seconds" {
+  description = "Seconds after which a run by schedule lists all of a source again, and sweeps what is gone."
+  type        = number
+  default     = 86400
+
+  validation {
+    condition     = var.sweep_interval_seconds >= 1
+    error_message = "The interval is at least a second."
+  }
+}
+
 # --- Data ----------------------------------------------------------------------------------------
 
 variable "deletion_protection" {
