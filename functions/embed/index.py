@@ -84,17 +84,4 @@ WITH current AS (
 )
 SELECT to_jsonb(EXISTS (SELECT FROM current))
 """
-REMOVE = """
-WITH gone AS (
-    INSERT INTO app.document_versions AS known (document_id, version, is_removed)
-    VALUES (($1 ->> 'id')::uuid, ($1 ->> 'version')::bigint, true)
-    ON CONFLICT (workspace_id, document_id) DO UPDATE
-    SET version = excluded.version, is_removed = true, title = '', url = NULL
-    WHERE known.version <= excluded.version
-    RETURNING document_id
-), dropped AS (
-    DELETE FROM app.chunks
-    WHERE workspace_id = app.workspace_id() AND document_id = (SELECT document_id FROM gone)
-)
-SELECT to_jsonb(EXISTS (SELECT FROM gone))
-"""
+REMOVE = "SELECT app.remove_document($1)"

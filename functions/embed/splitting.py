@@ -9,7 +9,7 @@ OVERLAP_BYTES = 200  # what a chunk repeats of the one before it in the same sec
 
 _HEADING = re.compile(r"^(#{1,6}) +\S.*$", re.MULTILINE)
 # The end of a sentence or a line, with the white space after it.
-_END = re.compile(r"[.!?][\"')\]]{0,2}\s+|[。！？]\s*|\n\s*")
+_END = re.compile(r"[.!?][\"')\]]{0,2}\s+|[。\uff01\uff1f]\s*|\n\s*")
 
 
 def split(text: str) -> list[str]:

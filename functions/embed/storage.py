@@ -50,7 +50,7 @@ def drop(row: Mapping[str, Any]) -> None:
 
 def drop_all(row: Mapping[str, Any], kept: Mapping[str, Any] | None) -> None:
     """Delete what is stored of a document, but for the version that is there by now."""
-    keys = []
+    keys: list[str] = []
     for kind in ("documents", "embeddings"):
         keys += listed(f"{kind}/{row['workspace_id']}/{row['document_id']}/")
     spared = {kept["text_key"], _embeddings_key(kept)} if kept else set()

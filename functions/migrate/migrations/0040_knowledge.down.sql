@@ -1,4 +1,5 @@
 DROP FUNCTION app.search(jsonb);
+DROP FUNCTION app.remove_document(jsonb);
 DROP TABLE app.chunks;
 DROP TABLE app.document_versions;
 REVOKE EXECUTE ON FUNCTION app.workspace_id() FROM chatbot_search;

@@ -50,10 +50,29 @@ END $$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON app.document_versions, app.chunks TO chatbot_worker;
 GRANT SELECT, INSERT, UPDATE ON app.document_versions TO chatbot_app;
-GRANT SELECT (workspace_id, document_id), DELETE ON app.chunks TO chatbot_app;
+GRANT SELECT (workspace_id, document_id, source_id), DELETE ON app.chunks TO chatbot_app;
 GRANT SELECT ON app.document_versions, app.chunks TO chatbot_search;
 GRANT USAGE ON SCHEMA app TO chatbot_search;
 GRANT EXECUTE ON FUNCTION app.workspace_id() TO chatbot_search;
+
+-- {id, version} → whether it was removed. Takes a document of the call's workspace out of the search;
+-- its row stays, and refuses what may be about to be stored of it.
+CREATE FUNCTION app.remove_document(p jsonb) RETURNS jsonb
+LANGUAGE sql AS $$
+    WITH gone AS (
+        INSERT INTO app.document_versions AS known (document_id, version, is_removed)
+        VALUES ((p ->> 'id')::uuid, (p ->> 'version')::bigint, true)
+        ON CONFLICT (workspace_id, document_id) DO UPDATE
+        SET version = excluded.version, is_removed = true, title = '', url = NULL
+        WHERE known.version <= excluded.version
+        RETURNING document_id
+    ), dropped AS (
+        DELETE FROM app.chunks
+        WHERE workspace_id = app.workspace_id() AND document_id = (SELECT document_id FROM gone)
+    )
+    SELECT to_jsonb(EXISTS (SELECT FROM gone))
+$$;
+GRANT EXECUTE ON FUNCTION app.remove_document(jsonb) TO chatbot_app, chatbot_worker;
 
 -- The chunks of the call's workspace that fit a question best, best first:
 -- {text, embedding: [1024 numbers], top_k, source_ids?} →

@@ -380,7 +380,7 @@ def test_app_and_worker_run_no_functions_but_theirs(cluster: Cluster) -> None:
         return {row[0] for row in rows}
 
     inside = {"user_id", "workspace_id", "administrator", "enter", "fail", "json", "page", "pieces"}
-    inside |= {"search"}
+    inside |= {"search", "remove_document"}
     assert granted("chatbot_worker") == inside | {"system"}
     assert granted("chatbot_app") == inside | {
         "all_permissions", "permissions", "claim", "keep", "query", "register", "credentials",

@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,6 +24,8 @@ class Body(BaseModel):
         extra="forbid", strict=True, allow_inf_nan=False, defer_build=True, frozen=True
     )
 
+    max_bytes: ClassVar[int] = MAX_BODY_BYTES
+
     def changes(self) -> dict[str, Any]:
         """The fields that the client sent, as JSON values: a merge patch keeps its nulls."""
         return self.model_dump(mode="json", exclude_unset=True)
@@ -34,7 +36,7 @@ def read[Model: Body](event: Mapping[str, Any], model: type[Model]) -> tuple[Mod
 
     Raises `BadRequest`, `PayloadTooLarge`, `UnsupportedMediaType` and `ValidationFailed`.
     """
-    text = _body_text(event)
+    text = _body_text(event, model.max_bytes)
     try:
         parsed = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
@@ -57,7 +59,7 @@ def read[Model: Body](event: Mapping[str, Any], model: type[Model]) -> tuple[Mod
         ) from None
 
 
-def _body_text(event: Mapping[str, Any]) -> str:
+def _body_text(event: Mapping[str, Any], max_bytes: int) -> str:
     raw: str = event.get("body") or ""
     if not raw:
         raise BadRequest("a JSON body is required")
@@ -69,8 +71,8 @@ def _body_text(event: Mapping[str, Any]) -> str:
         raise UnsupportedMediaType("the body must be application/json in UTF-8")
     try:
         encoded = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
-        if len(encoded) > MAX_BODY_BYTES:
-            raise PayloadTooLarge(f"the body may have {MAX_BODY_BYTES} bytes")
+        if len(encoded) > max_bytes:
+            raise PayloadTooLarge(f"the body may have {max_bytes} bytes")
         return encoded.decode()
     except (UnicodeError, binascii.Error):
         raise BadRequest("the body is not UTF-8") from None

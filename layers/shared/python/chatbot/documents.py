@@ -1,9 +1,9 @@
 """Documents: a row of the table `documents` each, their text in S3.
 
 A document of a source has an id made of the source's and its own there, so that an upsert needs no
-look-up. Each change of content is a new `version`, greater than all before it even where the row was
-deleted in between; what comes late with an older one is refused. A row that is `pending` with no
-`attempts` is what the stream gives to `embed`; a deleted row is a deleted document.
+look-up. Each change of content is a new `version`, greater than all before it even where the row
+was deleted in between; what comes late with an older one is refused. A row that is `pending` with
+no `attempts` is what the stream gives to `embed`; a deleted row is a deleted document.
 """
 
 import hashlib
