@@ -30,6 +30,12 @@ locals {
     )
   ])
 
+  document_actions = {
+    read  = { actions = ["s3:GetObject"], resources = ["${module.document_bucket.arn}/*"] }
+    list  = { actions = ["s3:ListBucket"], resources = [module.document_bucket.arn] }
+    write = { actions = ["s3:DeleteObject", "s3:PutObject"], resources = ["${module.document_bucket.arn}/*"] }
+  }
+
   use_of_data_key   = { actions = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"], resources = [module.key["data"].arn] }
   use_of_secret_key = { actions = ["kms:Decrypt"], resources = [module.key["secrets"].arn] }
 
@@ -106,6 +112,28 @@ locals {
           },
         ]
       }
+      document_texts = {
+        read      = [local.document_actions.read, local.use_of_data_key]
+        write     = [local.document_actions.write, local.use_of_data_key]
+        readwrite = [local.document_actions.read, local.document_actions.list, local.document_actions.write, local.use_of_data_key]
+      }
+      documents_stream = {
+        read = [
+          {
+            actions = [
+              "dynamodb:DescribeStream",
+              "dynamodb:GetRecords",
+              "dynamodb:GetShardIterator",
+              "dynamodb:ListStreams",
+            ]
+            resources = ["${local.table_arns.documents}/stream/*"]
+          },
+          local.use_of_data_key,
+        ]
+      }
+      embed_dead_letter = {
+        write = [{ actions = local.queue_actions.write, resources = [local.embed_dead_letter_arn] }]
+      }
       ingest_state_machine = {
         start = [{ actions = ["states:StartExecution"], resources = [local.ingestion_machine_arns["ingest_source"]] }]
       }
@@ -146,6 +174,10 @@ locals {
           actions   = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
           resources = local.model_arns
         }]
+        embed = [{
+          actions   = ["bedrock:InvokeModel"]
+          resources = ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${local.embedding_model_id}"]
+        }]
       }
       websocket = {
         # POST sends a frame, DELETE closes a connection.
@@ -162,7 +194,8 @@ locals {
 
   function_statements = {
     for key, function in var.functions : key => distinct(flatten([
-      for resource, level in function.access : local.grants[resource][level]
+      [for resource, level in function.access : local.grants[resource][level]],
+      function.stream == null ? [] : local.grants["${function.stream}_stream"].read,
     ]))
   }
 }

@@ -7,6 +7,7 @@ variable "functions" {
     - `description`: what it does, one sentence
     - `memory` in MiB and `timeout` in seconds
     - `routes`: routes of the REST API that it serves; `websocket_route`: its route of the WebSocket API
+    - `stream`: table whose changes it is called with
     - `access`: resource to level; the levels of each resource are in access.tf
     - `environment`: variables beside the shared ones
     - `concurrency`: executions at once that are set aside for it and that it may not pass; -1: none
@@ -17,6 +18,7 @@ variable "functions" {
     timeout         = optional(number, 29)
     routes          = optional(set(string), [])
     websocket_route = optional(string)
+    stream          = optional(string)
     access          = optional(map(string), {})
     environment     = optional(map(string), {})
     concurrency     = optional(number, -1)
@@ -71,6 +73,22 @@ variable "functions" {
         turns         = "readwrite"
         usage         = "readwrite"
         websocket     = "post"
+      }
+    }
+    documents = {
+      description = "Serves documents and the search in them."
+      memory      = 1024
+      routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/documents",
+        "ANY /api/v1/workspaces/{workspace_id}/documents/{proxy+}",
+        "ANY /api/v1/workspaces/{workspace_id}/search",
+      ]
+      access = {
+        bedrock        = "embed"
+        database       = "app"
+        document_texts = "write"
+        documents      = "readwrite"
+        guards         = "readwrite"
       }
     }
     sources = {
@@ -132,6 +150,12 @@ variable "functions" {
     }
 
     # --- Chat states
+    chat_retrieve = {
+      description = "Finds the passages that an answer may be made from."
+      memory      = 1024
+      timeout     = 60
+      access      = { bedrock = "embed", conversations = "read", database = "worker", turns = "readwrite" }
+    }
     chat_stream = {
       description = "Streams one round of an answer from the model to its followers."
       memory      = 1024
@@ -140,6 +164,7 @@ variable "functions" {
         bedrock       = "invoke"
         connections   = "readwrite"
         conversations = "read"
+        documents     = "read"
         turns         = "readwrite"
         websocket     = "post"
       }
@@ -157,21 +182,36 @@ variable "functions" {
       }
     }
 
+    # --- Stream consumer
+    embed = {
+      description = "Keeps the search index as the documents are."
+      memory      = 1024
+      timeout     = 300
+      stream      = "documents"
+      access = {
+        bedrock           = "embed"
+        database          = "worker"
+        document_texts    = "readwrite"
+        documents         = "readwrite"
+        embed_dead_letter = "write"
+      }
+    }
+
     # --- Ingestion states: a provider is its folder, this row, and a branch in the machine.
     ingest_slack = {
       description = "Fetches threads of Slack for a while."
       timeout     = 300
-      access      = { documents = "readwrite", document_texts = "readwrite", jobs = "readwrite", source_secrets = "read" }
+      access      = { documents = "readwrite", document_texts = "write", jobs = "readwrite", source_secrets = "read" }
     }
     ingest_gitlab = {
       description = "Fetches issues, merge requests, wikis and files of GitLab for a while."
       timeout     = 300
-      access      = { documents = "readwrite", document_texts = "readwrite", jobs = "readwrite", source_secrets = "read" }
+      access      = { documents = "readwrite", document_texts = "write", jobs = "readwrite", source_secrets = "read" }
     }
     ingest_backlog = {
       description = "Fetches issues and wikis of Backlog for a while."
       timeout     = 300
-      access      = { documents = "readwrite", document_texts = "readwrite", jobs = "readwrite", source_secrets = "read" }
+      access      = { documents = "readwrite", document_texts = "write", jobs = "readwrite", source_secrets = "read" }
     }
     remove_source = {
       description = "Removes what a deleted source leaves, for a while."
@@ -265,6 +305,9 @@ locals {
       USAGE_TABLE                 = local.table_names.usage
       TURN_WATCH_QUEUE_URL        = local.turn_watch_queue_url
       CHAT_STATE_MACHINE_ARN      = local.chat_state_machine_arn
+      DOCUMENTS_TABLE             = local.table_names.documents
+      DOCUMENTS_BUCKET            = module.document_bucket.name
+      EMBED_DEAD_LETTER_QUEUE_URL = local.embed_dead_letter_url
       JOBS_TABLE                  = local.table_names.jobs
       INGEST_STATE_MACHINE_ARN    = local.ingestion_machine_arns["ingest_source"]
       REMOVE_STATE_MACHINE_ARN    = local.ingestion_machine_arns["remove_source"]

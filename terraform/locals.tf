@@ -33,11 +33,13 @@ locals {
 
   turn_watch_queue_name = "${local.name}-turn-watch"
   turn_watch_queue_arn  = "${local.arn_prefixes.sqs}:${local.turn_watch_queue_name}"
-  turn_watch_queue_url = join("/", [
-    coalesce(var.gateway_endpoint, "https://sqs.${var.aws_region}.amazonaws.com"),
-    local.account_id,
-    local.turn_watch_queue_name,
-  ])
+  turn_watch_queue_url  = join("/", [local.queue_endpoint, local.account_id, local.turn_watch_queue_name])
+  queue_endpoint        = coalesce(var.gateway_endpoint, "https://sqs.${var.aws_region}.amazonaws.com")
+
+  embedding_model_id     = "amazon.titan-embed-text-v2:0"
+  embed_dead_letter_name = "${local.name}-embed-dead-letter"
+  embed_dead_letter_arn  = "${local.arn_prefixes.sqs}:${local.embed_dead_letter_name}"
+  embed_dead_letter_url  = join("/", [local.queue_endpoint, local.account_id, local.embed_dead_letter_name])
 
   websocket_stage = "ws"
 

@@ -45,6 +45,7 @@ output "queue_urls" {
   description = "Key of a queue to its URL."
   value = {
     dead_letter            = aws_sqs_queue.dead_letter.url
+    embed_dead_letter      = aws_sqs_queue.embed_dead_letter.url
     turn_watch             = aws_sqs_queue.turn_watch.url
     turn_watch_dead_letter = aws_sqs_queue.turn_watch_dead_letter.url
   }

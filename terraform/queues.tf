@@ -46,3 +46,10 @@ resource "aws_sqs_queue" "turn_watch_dead_letter" {
     sourceQueueArns   = [local.turn_watch_queue_arn]
   })
 }
+
+# Documents that could not be embedded, and batches of their stream that Lambda gave up.
+resource "aws_sqs_queue" "embed_dead_letter" {
+  name                      = local.embed_dead_letter_name
+  message_retention_seconds = 1209600
+  sqs_managed_sse_enabled   = true
+}
