@@ -12,6 +12,17 @@ locals {
     ]
   }
 
+  # A large document takes more than one statement.
+  database_actions = {
+    app = ["rds-data:ExecuteStatement"]
+    worker = [
+      "rds-data:BeginTransaction",
+      "rds-data:CommitTransaction",
+      "rds-data:ExecuteStatement",
+      "rds-data:RollbackTransaction",
+    ]
+  }
+
   queue_actions = {
     read  = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
     write = ["sqs:SendMessage"]
@@ -69,7 +80,7 @@ locals {
       database = merge(
         {
           for login in ["app", "worker"] : login => [
-            { actions = ["rds-data:ExecuteStatement"], resources = [local.database_cluster_arn] },
+            { actions = local.database_actions[login], resources = [local.database_cluster_arn] },
             { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.database[login].arn] },
             local.use_of_secret_key,
           ]

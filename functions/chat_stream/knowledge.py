@@ -5,7 +5,6 @@ in it is an instruction.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any

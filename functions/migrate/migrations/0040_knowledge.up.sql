@@ -29,7 +29,8 @@ CREATE TABLE app.chunks (
 ALTER TABLE app.chunks ALTER COLUMN embedding SET STORAGE PLAIN;
 CREATE INDEX chunks_source ON app.chunks (workspace_id, source_id);
 CREATE INDEX chunks_terms ON app.chunks USING gin (terms);
-CREATE INDEX chunks_embedding ON app.chunks USING hnsw (embedding public.halfvec_cosine_ops);
+CREATE INDEX chunks_embedding ON app.chunks USING hnsw (embedding public.halfvec_cosine_ops)
+    WITH (m = 16, ef_construction = 100);
 
 DO $$
 DECLARE
@@ -82,6 +83,10 @@ GRANT EXECUTE ON FUNCTION app.remove_document(jsonb) TO chatbot_app, chatbot_wor
 -- (Cormack et al., SIGIR 2009). One index over all workspaces would starve a small one: what is
 -- nearest in it are other workspaces' chunks. So where there is little to search all of it is
 -- compared, and only more goes through the index, which is read on until enough has been found.
+--
+-- Any term may match, as few chunks hold all the words of a question; but what every other chunk
+-- holds finds nothing and costs most. So terms count in the ranking, all of them, and the rare ones
+-- choose what is ranked: rare in a sample of the workspace, which is drawn all over its documents.
 CREATE FUNCTION app.search(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
@@ -94,35 +99,57 @@ DECLARE
     target CONSTANT public.halfvec(1024) := p ->> 'embedding';
     sources CONSTANT uuid[] := ARRAY(SELECT jsonb_array_elements_text(p -> 'source_ids'));
     anywhere CONSTANT boolean := jsonb_typeof(p -> 'source_ids') IS DISTINCT FROM 'array';
-    -- Any term may match: few chunks hold all the words of a question.
-    question CONSTANT tsquery := (
-        SELECT string_agg('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''', ' | ')
-        FROM (SELECT lexeme FROM unnest(to_tsvector('english', p ->> 'text')) LIMIT 64) AS words);
+    words CONSTANT tsquery[] := ARRAY(
+        SELECT ('''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''')::tsquery
+        FROM unnest(to_tsvector('english', p ->> 'text')) LIMIT 64);
+    question CONSTANT tsquery := array_to_string(words, ' | ');
+    most CONSTANT integer := 3000;
+    size integer;
+    chosen tsquery;
     answer jsonb;
 BEGIN
-    WITH size AS MATERIALIZED (
-        SELECT count(*) <= 5000 AS is_small FROM (
-            SELECT FROM app.chunks
-            WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources))
-            LIMIT 5001) AS counted
-    ), compared AS MATERIALIZED (
+    SELECT count(*) INTO size FROM (
+        SELECT FROM app.chunks
+        WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources))
+        LIMIT most + 1) AS counted;
+
+    -- The rarest words first, as long as about 1,000 chunks hold one of them.
+    WITH sample AS MATERIALIZED (
+        SELECT drawn.terms
+        FROM generate_series(0, 31) AS part, LATERAL (
+            SELECT terms FROM app.chunks
+            WHERE workspace_id = place
+                AND document_id >= rpad(lpad(to_hex(part * 8), 2, '0'), 32, '0')::uuid
+            ORDER BY document_id, number LIMIT 10) AS drawn
+        WHERE size > 1000
+    ), counted AS (
+        SELECT word, (SELECT count(*) FROM sample WHERE terms @@ word) AS hits
+        FROM unnest(words) AS word
+    )
+    SELECT string_agg(word::text, ' | ')::tsquery INTO chosen
+    FROM (SELECT word, hits, sum(hits) OVER (ORDER BY hits, word::text) AS hits_so_far,
+            row_number() OVER (ORDER BY hits, word::text) AS number
+        FROM counted) AS ranked
+    WHERE number = 1 OR hits_so_far <= CASE WHEN size > most THEN 3 ELSE 320000 / size END;
+
+    WITH compared AS MATERIALIZED (
         SELECT document_id, number, embedding OPERATOR(public.<=>) target AS distance
         FROM app.chunks
-        WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources))
-            AND (SELECT is_small FROM size)
+        WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources)) AND size <= most
     ), nearest AS (
         (SELECT * FROM compared ORDER BY distance LIMIT 100)
         UNION ALL
         (SELECT document_id, number, embedding OPERATOR(public.<=>) target AS distance
         FROM app.chunks
-        WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources))
-            AND NOT (SELECT is_small FROM size)
+        WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources)) AND size > most
         ORDER BY embedding OPERATOR(public.<=>) target LIMIT 100)
     ), matching AS (
         SELECT document_id, number, ts_rank_cd(terms, question) AS rank
-        FROM app.chunks
-        WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources))
-            AND terms @@ question
+        FROM (SELECT document_id, number, terms
+            FROM app.chunks
+            WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources))
+                AND terms @@ chosen
+            LIMIT 1000) AS candidates
         ORDER BY rank DESC LIMIT 100
     ), fused AS (
         SELECT document_id, number, sum(1.0 / (60 + place_in_list)) AS score
@@ -145,7 +172,6 @@ BEGIN
     WHERE workspace_id = place;
     RETURN coalesce(answer, '[]');
 END $$;
-
 GRANT EXECUTE ON FUNCTION app.search(jsonb) TO chatbot_app, chatbot_worker;
 GRANT CREATE ON SCHEMA app TO chatbot_search;
 ALTER FUNCTION app.search(jsonb) OWNER TO chatbot_search;

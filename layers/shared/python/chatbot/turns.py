@@ -1,8 +1,8 @@
 """One answer in the making: its head, its frame log, and the lease that shows that it is alive.
 
-The table `turns` has a partition a turn: the head under seq 0, one item a frame from 1, the passages
-that were found for it under -1. A frame is put only where none is, so of two producers one loses,
-and knows it.
+The table `turns` has a partition a turn: the head under seq 0, one item a frame from 1, and under
+-1 the passages that were found for it. A frame is put only where none is, so of two producers one
+loses, and knows it.
 """
 
 import json
