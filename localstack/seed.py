@@ -31,9 +31,9 @@ _SOURCES: tuple[dict[str, Any], ...] = (
     },
     {
         "provider": "gitlab",
-        "name": "Handbook",
+        "name": "Tracker",
         "path": "/gitlab/api/v4",
-        "config": {"projects": ["platform/handbook"]},
+        "config": {"projects": ["platform/tracker"]},
         "credentials": {"private_token": "glpat-local"},
     },
     {

@@ -46,7 +46,7 @@ from localstack.processes import Process
 from localstack.progress import say, step
 
 _MARK = "/chatbot-local-stack/applied"
-_FIRST_QUESTION = "@QUESTION@"
+_FIRST_QUESTION = "When does the gate of the Rotterdam depot close in winter?"
 
 
 def _session(stack: Stack) -> boto3.Session:
