@@ -9,7 +9,6 @@ from aiohttp import web
 from moto import mock_aws
 from pytest_socket import enable_socket
 
-from chatbot import fetching
 from localstack.providers.server import WORLD, World, make_app
 from tests.unit.conftest import fresh_settings
 from tests.unit.ingestion.machine import Machine, make_stores
@@ -49,7 +48,7 @@ def machine(
     """Runs sources of a workspace as the state machine does."""
     environment.setenv("ALLOWED_PRIVATE_NETWORKS", "127.0.0.0/8")
     fresh_settings()
-    environment.setattr(fetching.time, "sleep", lambda _: None)
+    environment.setattr("chatbot.fetching.time.sleep", lambda _: None)
     with mock_aws():
         make_stores()
         yield Machine(f"http://127.0.0.1:{server[0]}")

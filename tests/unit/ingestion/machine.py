@@ -10,6 +10,7 @@ import pytest
 from chatbot import documents, fetching, ingesting
 from chatbot.aws import client
 from chatbot.identifiers import new_id
+from chatbot.settings import settings
 from functions.ingest_backlog import handler as backlog
 from functions.ingest_gitlab import handler as gitlab
 from functions.ingest_slack import handler as slack
@@ -154,7 +155,7 @@ class Machine:
             provider, {"base_url": base_url, **CONFIGS[provider], **config}, str(uuid4())
         )
         client("secretsmanager").create_secret(
-            Name=f"{ingesting.settings().source_secret_prefix}{source.source_id}",
+            Name=f"{settings().source_secret_prefix}{source.source_id}",
             SecretString=json.dumps(CREDENTIALS[provider]),
         )
         return source
