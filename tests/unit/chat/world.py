@@ -244,6 +244,7 @@ class World:
             "temperature": 0.5,
             "top_p": None,
             "max_tokens": 100,
+            "knowledge": {"enabled": False, "top_k": 5},
         }
         real = aws.client
         one_at_a_time(real("dynamodb"), monkeypatch)
