@@ -1,6 +1,7 @@
 """How texts are cut."""
 
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_chunks_repeat_the_headings_and_the_end_before_when_a_section_is_cut() -
     assert len(chunks) > 3
     for chunk in chunks[2:]:
         assert chunk.startswith("# One\n## Two\n\nThe ")
-    for before, after in zip(chunks[1:], chunks[2:], strict=False):
+    for before, after in pairwise(chunks[1:]):
         start = after.removeprefix("# One\n## Two\n\n")[:60]
         assert start in before[-OVERLAP_BYTES - 10 :]
 
