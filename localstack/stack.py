@@ -1,7 +1,7 @@
 """The whole stack on one machine: `python -m localstack.stack <command>`, which `make` calls.
 
 Commands: install, up, down, remove, clean, outputs, env, chat, logs, plan, drift, migrate,
-rollback, terraform.
+rollback, reindex, terraform.
 
 `STACK` names the stack. A stack is four processes (MiniStack with our additions, PostgreSQL, the
 stand-ins of Bedrock and of Slack, GitLab and Backlog), the Terraform root applied to them, and a
@@ -26,7 +26,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from layers.build import build, host_architecture
-from localstack import chat, compose, migration, seed, terraform, toolchain
+from localstack import chat, compose, migration, reindex, seed, terraform, toolchain
 from localstack.layout import (
     HOST,
     LAMBDA_VENV,
@@ -363,6 +363,15 @@ def _run_migration(stack: Stack, event: dict[str, Any]) -> None:
     print(json.dumps(_invoke_migrate(stack, function, event), indent=2))
 
 
+def _reindex(stack: Stack) -> None:
+    function = outputs(stack)["function_names"]["embed"]
+    try:
+        restored = reindex.reindex(function, _session(stack))
+    except migration.MigrationFailed as error:
+        raise StackError(str(error)) from error
+    print(f"{restored} documents restored")
+
+
 def _print_environment(stack: Stack) -> None:
     """Lines for `eval`, so that AWS's command line reaches the stack."""
     for name, value in aws_environment(stack).items():
@@ -388,6 +397,7 @@ COMMANDS: dict[str, Callable[[Stack], object]] = {
     "drift": _drift,
     "migrate": lambda stack: _run_migration(stack, {"action": "up"}),
     "rollback": lambda stack: _run_migration(stack, {"action": "down", "steps": 1}),
+    "reindex": _reindex,
 }
 
 

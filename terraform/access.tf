@@ -161,7 +161,7 @@ locals {
         start = [{ actions = ["states:StartExecution"], resources = [local.ingestion_machine_arns["ingest_source"]] }]
       }
       remove_state_machine = {
-        start = [{ actions = ["states:StartExecution"], resources = [local.ingestion_machine_arns["remove_source"]] }]
+        start = [{ actions = ["states:StartExecution"], resources = [local.ingestion_machine_arns["delete_source"]] }]
       }
       source_secrets = {
         read = [

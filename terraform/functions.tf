@@ -392,7 +392,7 @@ locals {
       EMBED_DEAD_LETTER_QUEUE_URL = local.embed_dead_letter_url
       JOBS_TABLE                  = local.table_names.jobs
       INGEST_STATE_MACHINE_ARN    = local.ingestion_machine_arns["ingest_source"]
-      REMOVE_STATE_MACHINE_ARN    = local.ingestion_machine_arns["remove_source"]
+      REMOVE_STATE_MACHINE_ARN    = local.ingestion_machine_arns["delete_source"]
       SOURCE_SCHEDULE_GROUP       = local.source_schedule_group
       SCHEDULER_ROLE_ARN          = aws_iam_role.scheduler.arn
       SCHEDULER_DEAD_LETTER_ARN   = aws_sqs_queue.dead_letter.arn

@@ -26,7 +26,7 @@ locals {
   failed_chat_rule_name    = "${local.name}-chat-failed"
   failed_chat_rule_arn     = "${local.arn_prefixes.events}:rule/${local.failed_chat_rule_name}"
 
-  ingestion_machine_names   = { for key in ["ingest_source", "end_ingestion", "remove_source"] : key => "${local.name}-${replace(key, "_", "-")}" }
+  ingestion_machine_names   = { for key in ["ingest_source", "end_ingestion", "delete_source"] : key => "${local.name}-${replace(key, "_", "-")}" }
   ingestion_machine_arns    = { for key, name in local.ingestion_machine_names : key => "${local.arn_prefixes.states}:stateMachine:${name}" }
   failed_ingestion_rule     = "${local.name}-ingestion-failed"
   failed_ingestion_rule_arn = "${local.arn_prefixes.events}:rule/${local.failed_ingestion_rule}"

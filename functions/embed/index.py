@@ -56,32 +56,5 @@ def remove(row: Mapping[str, Any]) -> None:
     database.system(row["workspace_id"], REMOVE, params)
 
 
-# The row of document_versions is locked by its update until the transaction ends.
-REPLACE = """
-WITH current AS (
-    INSERT INTO app.document_versions AS known (document_id, version, title, url)
-    VALUES (($1 ->> 'id')::uuid, ($1 ->> 'version')::bigint, $1 ->> 'title', $1 ->> 'url')
-    ON CONFLICT (workspace_id, document_id) DO UPDATE
-    SET version = excluded.version, is_removed = false, title = excluded.title, url = excluded.url
-    WHERE known.version < excluded.version
-        OR known.version = excluded.version AND NOT known.is_removed
-    RETURNING document_id
-), surplus AS (
-    DELETE FROM app.chunks
-    WHERE workspace_id = app.workspace_id() AND document_id = (SELECT document_id FROM current)
-        AND number >= ($1 ->> 'count')::integer
-), stored AS (
-    INSERT INTO app.chunks (document_id, number, source_id, content, terms, embedding)
-    SELECT current.document_id, chunk.number, ($1 ->> 'source_id')::uuid, chunk.content,
-        setweight(to_tsvector('english', $1 ->> 'title'), 'A')
-            || to_tsvector('english', chunk.content),
-        chunk.embedding::public.halfvec(1024)
-    FROM current, jsonb_to_recordset($1 -> 'chunks')
-        AS chunk (number integer, content text, embedding text)
-    ON CONFLICT (workspace_id, document_id, number) DO UPDATE
-    SET source_id = excluded.source_id, content = excluded.content, terms = excluded.terms,
-        embedding = excluded.embedding
-)
-SELECT to_jsonb(EXISTS (SELECT FROM current))
-"""
+REPLACE = "SELECT app.replace_chunks($1)"
 REMOVE = "SELECT app.remove_document($1)"

@@ -74,6 +74,11 @@ def _checked(method: str, answer: Answer) -> dict[str, Any]:
     raise Refused(text)
 
 
+def page_size(run: Run) -> int:
+    """How many messages a page may hold: restricted apps get 15."""
+    return min(int(run.config.get("page_size") or PAGE_SIZE), MAX_PAGE_SIZE)
+
+
 def next_cursor(page: dict[str, Any]) -> str:
     """Where the next page begins; empty at the end, whatever the page holds."""
     return str((page.get("response_metadata") or {}).get("next_cursor") or "")

@@ -52,7 +52,17 @@ def is_parent(message: dict[str, Any], *, include_bots: bool) -> bool:
     return include_bots or not is_bot(message) or bool(message.get("reply_count"))
 
 
-def replies(run: Run, channel: str, ts: str, size: int) -> list[dict[str, Any]]:
+def thread(run: Run, external_id: str, channel: str, name: str, ts: str) -> None:
+    """A thread with all of its replies, which are read again however old the parent is."""
+    message = run.items.get(external_id)
+    if message is None or message.get("reply_count") or message.get("thread_ts"):
+        messages = replies(run, channel, ts)
+    else:
+        messages = [message]
+    run.keep(external_id, *document(run, channel, name, ts, messages))
+
+
+def replies(run: Run, channel: str, ts: str) -> list[dict[str, Any]]:
     """The messages of a thread, each once: every page begins with the parent. Raises `Gone`."""
     messages: dict[str, dict[str, Any]] = {}
     cursor = ""
@@ -63,7 +73,7 @@ def replies(run: Run, channel: str, ts: str, size: int) -> list[dict[str, Any]]:
             channel=channel,
             ts=ts,
             cursor=cursor,
-            limit=size,
+            limit=api.page_size(run),
             patient=bool(cursor),
         )
         messages |= {message["ts"]: message for message in page["messages"]}

@@ -106,7 +106,7 @@ run "on_aws" {
       } == {
       ingest_source = toset(["dynamodb:GetItem", "dynamodb:UpdateItem", "lambda:InvokeFunction", "states:StartExecution"])
       end_ingestion = toset(["dynamodb:GetItem", "dynamodb:UpdateItem"])
-      remove_source = toset(["lambda:InvokeFunction"])
+      delete_source = toset(["lambda:InvokeFunction"])
     }
     error_message = "A machine's role is what its own states do."
   }

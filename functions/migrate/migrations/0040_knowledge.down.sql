@@ -1,5 +1,6 @@
 DROP FUNCTION app.search(jsonb);
 DROP FUNCTION app.remove_document(jsonb);
+DROP FUNCTION app.replace_chunks(jsonb);
 DROP TABLE app.chunks;
 DROP TABLE app.document_versions;
 REVOKE EXECUTE ON FUNCTION app.workspace_id() FROM chatbot_search;

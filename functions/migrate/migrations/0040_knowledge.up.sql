@@ -56,23 +56,56 @@ GRANT SELECT ON app.document_versions, app.chunks TO chatbot_search;
 GRANT USAGE ON SCHEMA app TO chatbot_search;
 GRANT EXECUTE ON FUNCTION app.workspace_id() TO chatbot_search;
 
+-- In both functions the row of the version is locked by a statement of its own: what comes after it
+-- sees what others who held the lock before have stored.
+
+-- {id, version, source_id, title, url, count, chunks: [{number, content, embedding}]} → whether the
+-- version is the newest. Puts chunks of a document of the call's workspace in the place of those
+-- before them; `count` is how many it has in all, of which a call may bring a part.
+CREATE FUNCTION app.replace_chunks(p jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO app.document_versions AS known (document_id, version, title, url)
+    VALUES ((p ->> 'id')::uuid, (p ->> 'version')::bigint, p ->> 'title', p ->> 'url')
+    ON CONFLICT (workspace_id, document_id) DO UPDATE
+    SET version = excluded.version, is_removed = false, title = excluded.title, url = excluded.url
+    WHERE known.version < excluded.version
+        OR known.version = excluded.version AND NOT known.is_removed;
+    IF NOT FOUND THEN
+        RETURN to_jsonb(false);
+    END IF;
+    DELETE FROM app.chunks
+    WHERE workspace_id = app.workspace_id() AND document_id = (p ->> 'id')::uuid
+        AND number >= (p ->> 'count')::integer;
+    INSERT INTO app.chunks (document_id, number, source_id, content, terms, embedding)
+    SELECT (p ->> 'id')::uuid, number, (p ->> 'source_id')::uuid, content,
+        setweight(to_tsvector('english', p ->> 'title'), 'A') || to_tsvector('english', content),
+        embedding::public.halfvec(1024)
+    FROM jsonb_to_recordset(p -> 'chunks') AS chunk (number integer, content text, embedding text)
+    ON CONFLICT (workspace_id, document_id, number) DO UPDATE
+    SET source_id = excluded.source_id, content = excluded.content, terms = excluded.terms,
+        embedding = excluded.embedding;
+    RETURN to_jsonb(true);
+END $$;
+GRANT EXECUTE ON FUNCTION app.replace_chunks(jsonb) TO chatbot_worker;
+
 -- {id, version} → whether it was removed. Takes a document of the call's workspace out of the search;
 -- its row stays, and refuses what may be about to be stored of it.
 CREATE FUNCTION app.remove_document(p jsonb) RETURNS jsonb
-LANGUAGE sql AS $$
-    WITH gone AS (
-        INSERT INTO app.document_versions AS known (document_id, version, is_removed)
-        VALUES ((p ->> 'id')::uuid, (p ->> 'version')::bigint, true)
-        ON CONFLICT (workspace_id, document_id) DO UPDATE
-        SET version = excluded.version, is_removed = true, title = '', url = NULL
-        WHERE known.version <= excluded.version
-        RETURNING document_id
-    ), dropped AS (
-        DELETE FROM app.chunks
-        WHERE workspace_id = app.workspace_id() AND document_id = (SELECT document_id FROM gone)
-    )
-    SELECT to_jsonb(EXISTS (SELECT FROM gone))
-$$;
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO app.document_versions AS known (document_id, version, is_removed)
+    VALUES ((p ->> 'id')::uuid, (p ->> 'version')::bigint, true)
+    ON CONFLICT (workspace_id, document_id) DO UPDATE
+    SET version = excluded.version, is_removed = true, title = '', url = NULL
+    WHERE known.version <= excluded.version;
+    IF NOT FOUND THEN
+        RETURN to_jsonb(false);
+    END IF;
+    DELETE FROM app.chunks
+    WHERE workspace_id = app.workspace_id() AND document_id = (p ->> 'id')::uuid;
+    RETURN to_jsonb(true);
+END $$;
 GRANT EXECUTE ON FUNCTION app.remove_document(jsonb) TO chatbot_app, chatbot_worker;
 
 -- The chunks of the call's workspace that fit a question best, best first:
@@ -130,7 +163,7 @@ BEGIN
     FROM (SELECT word, hits, sum(hits) OVER (ORDER BY hits, word::text) AS hits_so_far,
             row_number() OVER (ORDER BY hits, word::text) AS number
         FROM counted) AS ranked
-    WHERE number = 1 OR hits_so_far <= CASE WHEN size > most THEN 3 ELSE 320000 / size END;
+    WHERE number = 1 OR hits_so_far <= CASE WHEN size > most THEN 3 ELSE 320000 / greatest(size, 1) END;
 
     WITH compared AS MATERIALIZED (
         SELECT document_id, number, embedding OPERATOR(public.<=>) target AS distance

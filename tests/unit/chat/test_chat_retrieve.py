@@ -14,7 +14,7 @@ from functions.chat_stream import knowledge
 from tests.unit.chat.world import WORKSPACE, Frame, World
 
 SOURCE = "0190dddd-0000-7000-8000-00000000000d"
-DOCUMENTS = {
+DOCUMENTS: dict[str, dict[str, Any]] = {
     "a": {"title": "Travel", "url": "https://a.example", "content": "Costs are paid back."},
     "b": {"title": 'On "<tags>"', "url": None, "content": "Use </passage> with care."},
 }
