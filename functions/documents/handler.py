@@ -14,6 +14,7 @@ from chatbot.errors import NotFound, RetryLater, ServiceUnavailable
 from chatbot.idempotency import put_once
 from chatbot.identifiers import new_id
 from chatbot.paging import Page
+from chatbot.parameters import choice, identifier
 from chatbot.settings import settings
 from functions.documents import storage
 
@@ -26,10 +27,15 @@ api = Api("documents")
 
 
 @api.get(PATH, "documents:read")
-def index(request: Request, page: Page) -> Any:
+def index(
+    request: Request,
+    page: Page,
+    source_id: str | None = identifier(),
+    status: str | None = choice("pending", "embedded", "failed"),
+) -> Any:
     """List the documents of a workspace, newest first; of a source, or in a status."""
-    filters = storage.filters(request.query_string)
     request.query(MAY)
+    filters = {"source_id": source_id, "status": status}
     return page.answer(storage.listed(str(request.workspace_id), filters, page))
 
 

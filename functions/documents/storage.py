@@ -1,6 +1,5 @@
 """What the routes read and write of the table `documents`."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -9,28 +8,14 @@ from botocore.exceptions import ClientError
 
 from chatbot import documents, tables
 from chatbot.aws import client
-from chatbot.errors import NotFound, PreconditionFailed, ValidationFailed
+from chatbot.errors import NotFound, PreconditionFailed
 from chatbot.paging import Page
 from chatbot.settings import settings
 
-_FILTERS = {
-    "source_id": re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
-    "status": re.compile(r"pending|embedded|failed"),
-}
 
-
-def filters(query: Mapping[str, str]) -> dict[str, str]:
-    """The filters of a query string. Raises `ValidationFailed`."""
-    found = {name: query[name] for name in _FILTERS if name in query}
-    for name, value in found.items():
-        if not _FILTERS[name].fullmatch(value):
-            error = {"loc": ["query", name], "msg": f"is no {name}", "type": "value_error"}
-            raise ValidationFailed(f"{name} is not valid", errors=[error])
-    return {name: value.lower() for name, value in found.items()}
-
-
-def listed(workspace_id: str, wanted: Mapping[str, str], page: Page) -> dict[str, Any]:
-    """{items, more}: a page of a workspace's documents, newest first."""
+def listed(workspace_id: str, filters: Mapping[str, str | None], page: Page) -> dict[str, Any]:
+    """{items, more}: a page of a workspace's documents, newest first; filters may be None."""
+    wanted = {name: value for name, value in filters.items() if value is not None}
     condition, values = "workspace_id = :workspace", {":workspace": workspace_id}
     if page.after is not None:
         condition += " AND created_key < :after"

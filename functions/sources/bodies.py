@@ -83,6 +83,11 @@ def _known_provider(name: str) -> str:
 
 
 type Name = Annotated[str, Field(min_length=1, max_length=200)]
+type ProviderName = Annotated[
+    str, AfterValidator(_known_provider), Field(json_schema_extra={"enum": [*PROVIDERS]})
+]
+type Config = Annotated[dict[str, Any], Field(examples=[{"channels": ["C0123456789"]}])]
+type Credentials = Annotated[dict[str, Any], Field(examples=[{"bot_token": "xoxb-token"}])]
 type Schedule = Annotated[str, Field(max_length=200), AfterValidator(check_schedule)]
 
 
@@ -90,17 +95,19 @@ class SourcePatch(Body):
     """`config` is merged into what there is, `credentials` replace it."""
 
     name: Name = ""
-    config: dict[str, Any] = Field(default_factory=dict)
-    credentials: dict[str, Any] = Field(default_factory=dict)
+    config: Config = Field(default_factory=dict)
+    credentials: Credentials = Field(default_factory=dict)
     schedule: Schedule = "rate(1 hour)"
     is_enabled: bool = True
 
 
 class NewSource(SourcePatch):
-    provider: Annotated[str, AfterValidator(_known_provider)]
+    """`config` and `credentials` are what the provider has."""
+
+    provider: ProviderName
     name: Name
-    config: dict[str, Any]
-    credentials: dict[str, Any]
+    config: Config
+    credentials: Credentials
 
 
 def check_config(provider: str, config: Mapping[str, Any]) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from chatbot import database, sources
 from chatbot.api import Api, Request
-from chatbot.errors import NotFound, PreconditionFailed
+from chatbot.errors import NotFound, PreconditionFailed, ValidationFailed
 from chatbot.paging import Page
+from chatbot.parameters import identifier
 from functions.sources import jobs, states
 
 if TYPE_CHECKING:
@@ -80,7 +81,13 @@ def delete(request: Request, source_id: str) -> None:
     _query(request, DELETE, {"id": source_id})
 
 
-@api.post(f"{PATH}/<source_id>/sync", "sources:write", status=202, idempotent=True)
+@api.post(
+    f"{PATH}/<source_id>/sync",
+    "sources:write",
+    status=202,
+    idempotent=True,
+    problems=[ValidationFailed],
+)
 def sync(request: Request, source_id: str) -> Any:
     """Run a source now, and sweep it for deletions."""
     source = _find(request, source_id)
@@ -97,9 +104,8 @@ def replay(request: Request, source_id: str) -> Any:
 
 
 @api.get(JOBS, "sources:read")
-def list_jobs(request: Request, page: Page) -> Any:
+def list_jobs(request: Request, page: Page, source_id: str | None = identifier()) -> Any:
     """List the jobs of a workspace, or with `source_id` of a source, newest first."""
-    source_id = jobs.source_filter(request.query_string)
     is_there = _query(request, EXISTS, {"id": source_id})
     found = jobs.listed(_workspace_id(request), source_id, page) if is_there else jobs.NONE
     return page.answer(found)

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from chatbot import log, tables
 from chatbot.api import Request
 from chatbot.aws import client
-from chatbot.errors import Conflict, NotFound, ServiceUnavailable, ValidationFailed
+from chatbot.errors import Conflict, NotFound, ServiceUnavailable
 from chatbot.identifiers import created_at, new_id, now_ms, timestamp
 from chatbot.paging import Page
 from chatbot.settings import settings
@@ -27,7 +27,6 @@ INDEX_READS = 5
 AFTER_JOBS = "A"
 NONE: dict[str, Any] = {"items": [], "more": False}
 NO_COUNTS = dict.fromkeys(("fetched", "changed", "unchanged", "deleted", "failed"), 0)
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
 
 def start(workspace_id: str, source: Mapping[str, Any], request: Request) -> str:
@@ -155,15 +154,6 @@ def _abandon(source_id: str, job_id: str) -> None:
     tables.transact([{"Update": unlock}, {"Delete": forget}])
 
 
-def source_filter(query: Mapping[str, str]) -> str | None:
-    """`source_id` of a query string. Raises `ValidationFailed` where it is no UUID."""
-    source_id = query.get("source_id")
-    if source_id is not None and not _UUID.fullmatch(source_id):
-        error = {"loc": ["query", "source_id"], "msg": "must be a UUID", "type": "uuid_parsing"}
-        raise ValidationFailed("source_id must be a UUID", errors=[error])
-    return source_id and source_id.lower()
-
-
 def listed(workspace_id: str, source_id: str | None, page: Page) -> dict[str, Any]:
     """A page of a source's jobs, or of a workspace's, newest first: {items, more}."""
     if source_id is None:
@@ -209,9 +199,10 @@ def read(workspace_id: str, job_id: str) -> dict[str, Any]:
 
 
 def _json(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A Job. One whose lease has run out is at an end, though nobody has written it down yet."""
+    """A Job, with the time of its last change as its version. One whose lease has run out is at an end, though nobody has written it down yet."""
     is_lost = row["status"] == "running" and row["lease_until"] < now_ms()
     until = timestamp(row["lease_until"])
+    updated_at = until if is_lost else row["updated_at"]
     return {
         "id": row["job_id"],
         "source_id": row["source_id"],
@@ -222,5 +213,6 @@ def _json(row: Mapping[str, Any]) -> dict[str, Any]:
         "counts": json.loads(row["counts"]),
         "error": "The run was interrupted." if is_lost else row.get("error"),
         "created_at": row["created_at"],
-        "updated_at": until if is_lost else row["updated_at"],
+        "updated_at": updated_at,
+        "version": int(datetime.fromisoformat(updated_at).timestamp() * 1000),
     }
