@@ -5,7 +5,7 @@ from typing import Any, Literal, NotRequired
 from chatbot.answers import Count, Id, Resource, Shape, Time
 
 
-class Health(Shape):
+class SourceHealth(Shape):
     """How fresh a source is. All that was written there before `last_complete_run` is known;
     `lag_seconds` is the time since. `pending` and `failed` count documents."""
 
@@ -27,7 +27,7 @@ class Source(Resource):
     status: Literal["idle", "running", "failed"]
     last_synced_at: Time | None
     last_error: str | None
-    health: NotRequired[Health]
+    health: NotRequired[SourceHealth]
 
 
 class JobCounts(Shape):

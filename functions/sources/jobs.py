@@ -199,7 +199,8 @@ def read(workspace_id: str, job_id: str) -> dict[str, Any]:
 
 
 def _json(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A Job, with the time of its last change as its version. One whose lease has run out is at an end, though nobody has written it down yet."""
+    """A Job; its version is the time of its last change. One whose lease has run out is at an
+    end, though nobody has written it down yet."""
     is_lost = row["status"] == "running" and row["lease_until"] < now_ms()
     until = timestamp(row["lease_until"])
     updated_at = until if is_lost else row["updated_at"]
