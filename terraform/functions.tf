@@ -298,13 +298,18 @@ variable "functions" {
       description = "Removes what belongs to a deleted conversation, user or workspace."
       timeout     = 600
       access = {
-        connections   = "readwrite"
-        conversations = "readwrite"
-        database      = "worker"
-        feedback      = "readwrite"
-        turns         = "readwrite"
-        usage         = "readwrite"
-        websocket     = "post"
+        connections      = "readwrite"
+        conversations    = "readwrite"
+        database         = "worker"
+        document_texts   = "readwrite"
+        documents        = "readwrite"
+        feedback         = "readwrite"
+        jobs             = "readwrite"
+        source_schedules = "delete"
+        source_secrets   = "delete"
+        turns            = "readwrite"
+        usage            = "readwrite"
+        websocket        = "post"
       }
     }
   }

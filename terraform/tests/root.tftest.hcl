@@ -215,7 +215,7 @@ run "on_aws" {
   assert {
     condition = toset([
       for key, function in module.function : key
-      if strcontains(function.policy, "stateMachine:chatbot-test-ingest") || strcontains(function.policy, "stateMachine:chatbot-test-remove")
+      if strcontains(function.policy, "stateMachine:chatbot-test-ingest") || strcontains(function.policy, "stateMachine:chatbot-test-delete-source")
     ]) == toset(["sources"])
     error_message = "Only sources start a run of a source, and what removes one."
   }

@@ -52,12 +52,6 @@ class Library:
 
 @pytest.fixture
 def library(world: World, monkeypatch: pytest.MonkeyPatch) -> Library:
-    aws.client("dynamodb").create_table(
-        TableName=settings().documents_table,
-        KeySchema=[{"AttributeName": "document_id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "document_id", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
     made = Library()
     monkeypatch.setattr(database, "system", made.system)
     monkeypatch.setattr(embeddings, "embed", made.embed)
