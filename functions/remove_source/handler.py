@@ -5,7 +5,7 @@ for. Whatever is broken off can be begun again.
 """
 
 import time
-from itertools import batched
+from itertools import batched, islice
 from typing import Any
 
 from chatbot import database, documents, log, sources, tables
@@ -15,6 +15,7 @@ from chatbot.identifiers import now_ms
 from chatbot.settings import settings
 
 WORK_SECONDS = 120
+DOCUMENTS = 10_000  # a round
 WAIT_SECONDS = 5
 
 
@@ -33,10 +34,14 @@ def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
     if "holder" in lock and lock["lease_until"] > now_ms():
         return {"has_more": True, "wait_seconds": WAIT_SECONDS}
     until = time.monotonic() + WORK_SECONDS
-    for row in documents.listed(source_id):
+    rows = list(islice(documents.listed(source_id), DOCUMENTS))
+    for row in rows:
         if time.monotonic() > until:
-            return {"has_more": True, "wait_seconds": 0}
+            break
         documents.remove(row["document_id"])
+    if rows:
+        # Looked at once more: the index that lists them is a moment behind.
+        return {"has_more": True, "wait_seconds": WAIT_SECONDS}
     sources.remove(source_id)
     _forget(source_id)
     return {"has_more": False, "wait_seconds": 0}

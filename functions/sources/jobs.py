@@ -33,7 +33,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASC
 def start(workspace_id: str, source: Mapping[str, Any], request: Request) -> str:
     """Start a run by hand. Returns the id of its job; for a repeated key that of the first.
 
-    Raises `Conflict` while one runs, `ValidationFailed` for a key that was used otherwise.
+    Raises `Conflict` while one runs, `ServiceUnavailable` where the machine cannot be started.
     """
     job_id = new_id()
     actions = [_lock(workspace_id, source["id"], job_id), _open(workspace_id, source["id"], job_id)]
