@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -165,7 +165,7 @@ class Opening:
             quota_month=timestamp(at)[:7],
             snapshot=json.dumps(self.context, ensure_ascii=False),
         )
-        return replace(turn, reserved_cost=str(turn.cost(estimate, most)))
+        return turn._replace(reserved_cost=str(turn.cost(estimate, most)))
 
     def _locked(self, head: dict[str, Any] | None, turn: Head) -> dict[str, Any]:
         """The conversation with this turn in it, and the lock taken."""

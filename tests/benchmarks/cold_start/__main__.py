@@ -8,7 +8,6 @@ of `chatbots` is a chatbot, of `chat_stream` the first frame that it stores. The
 the zips that are deployed; the sketch from its packages, byte-compiled alike.
 """
 
-import dataclasses
 import json
 import os
 import statistics
@@ -105,9 +104,9 @@ def _install_sketch(folder: Path) -> Path:
 def environment(url: str) -> dict[str, str]:
     """The variables of a function, with every AWS service at `url`."""
     values: dict[Any, str] = {bool: "false", int: "10", str: "arn:aws:cold:start"}
-    fields = dataclasses.fields(Settings)
+    kinds = Settings.__annotations__
     return {
-        **{field.name.upper(): values.get(field.type, "one") for field in fields},
+        **{name.upper(): values.get(kind, "one") for name, kind in kinds.items()},
         "GUARDS_TABLE": "guards",
         "TURNS_TABLE": "turns",
         "CONVERSATIONS_TABLE": "conversations",

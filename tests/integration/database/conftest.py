@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,8 +52,7 @@ class Cluster:
     def as_login(self, login: str) -> Any:
         """Within it `chatbot.database` signs in as `app`, `worker`, `migrator` or `master`."""
         patch = pytest.MonkeyPatch()
-        patched = replace(
-            _SETTINGS,
+        patched = _SETTINGS._replace(
             database_name=self.name,
             database_secret_arn=f"arn:chatbot-test-database-{login}",
         )
@@ -72,7 +71,7 @@ class Cluster:
 
 
 def _any_settings() -> settings.Settings:
-    values: dict[str, Any] = dict.fromkeys(settings.Settings.__dataclass_fields__, "")
+    values: dict[str, Any] = dict.fromkeys(settings.Settings._fields, "")
     return settings.Settings(
         **{**values, "environment": "test", "database_wait_seconds": 5, "debug": False}
     )

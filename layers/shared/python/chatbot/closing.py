@@ -7,7 +7,6 @@ or that has no producer to cancel.
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -32,7 +31,7 @@ def interrupted(head: Head) -> Outcome:
     usage = (head.outcome or {}).get("usage")
     if head.cancel_requested:
         return Outcome.cancelled(usage)
-    return replace(INTERRUPTED, usage=usage)
+    return INTERRUPTED._replace(usage=usage)
 
 
 def close(message_id: str, verdict: Verdict) -> Head | None:

@@ -6,9 +6,8 @@ user has open is found in one index).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,8 +25,7 @@ class Undelivered(Exception):
     """The frame did not arrive now, and may a little later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """An open connection and the user that it was opened for."""
 
     connection_id: str
@@ -35,8 +33,7 @@ class Connection:
     token_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Follower:
+class Follower(NamedTuple):
     """A connection that follows a conversation, and the last `resume` that it asked for."""
 
     connection_id: str
@@ -47,7 +44,7 @@ class Follower:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        return cls(**{name: value for name, value in row.items() if name in cls.__slots__})
+        return cls(**{name: value for name, value in row.items() if name in cls._fields})
 
     def start(self, message_id: str) -> tuple[str, int]:
         """(mark, seq after which a turn's frames are wanted): all frames where none was named."""

@@ -1,13 +1,11 @@
 """The environment that Terraform gives every function, read once, at start."""
 
 import os
-from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Every field is required: a missing or unreadable variable fails the start of the function.
 
     A field's variable has its name in capitals. Lists are separated by commas, switches are
@@ -67,10 +65,10 @@ def _parse(kind: Any, name: str) -> Any:
 def settings() -> Settings:
     """Read the environment. Raises `RuntimeError` that names the variables at fault."""
     values, wrong = {}, []
-    for field in fields(Settings):
-        name = field.name.upper()
+    for field, kind in Settings.__annotations__.items():
+        name = field.upper()
         try:
-            values[field.name] = _parse(field.type, name)
+            values[field] = _parse(kind, name)
         except (KeyError, ValueError):
             wrong.append(name)
     if wrong:

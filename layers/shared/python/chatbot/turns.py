@@ -6,9 +6,8 @@ put only where none is, so of two producers one loses, and knows it.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from botocore.exceptions import ClientError
 
@@ -30,8 +29,7 @@ class Lost(Exception):
     """Another producer goes on with this turn, or it has ended: write and send nothing more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a turn ended. `usage` is {input_tokens, output_tokens, estimated}, None if unknown."""
 
     status: str
@@ -48,8 +46,7 @@ class Outcome:
         return cls("cancelled", "cancelled", usage)
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A turn's head. Times are in milliseconds since the epoch, prices in USD for a million
     tokens (so in millionths for one), costs in millionths of a USD. `snapshot` is JSON: {user,
     workspace, chatbot} as they were when the turn was opened, dropped at the end. `outcome` is
@@ -86,11 +83,11 @@ class Head:
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
-        return cls(**{name: value for name, value in item.items() if name in cls.__slots__})
+        return cls(**{name: value for name, value in item.items() if name in cls._fields})
 
     def item(self) -> dict[str, Any]:
         """The head as an item of the table, without what it does not have."""
-        values = {name: getattr(self, name) for name in type(self).__slots__}
+        values = {name: getattr(self, name) for name in self._fields}
         return {"seq": 0} | {name: value for name, value in values.items() if value is not None}
 
     def cost(self, input_tokens: int, output_tokens: int) -> Decimal:
