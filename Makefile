@@ -29,7 +29,7 @@ $(READY): pyproject.toml uv.lock localstack/bootstrap.sh
 # --- The stack -----------------------------------------------------------------------------------
 
 .PHONY: help up down clean outputs chat logs test lint unit integration e2e plan drift migrate \
-	rollback migration documents bench
+	rollback reindex migration documents bench
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sort -u -t: -k1,1 | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ migrate: $(READY) ## run the database's pending migrations
 
 rollback: $(READY) ## take back the last migration
 	@$(CLI) rollback
+
+reindex: $(READY) ## rebuild the search index from the stored embeddings, without the model
+	@$(CLI) reindex
 
 outputs: $(READY) ## print URLs, names and the seeded login as one JSON object
 	@$(CLI) outputs
@@ -91,6 +94,9 @@ migrate: $(READY)
 
 rollback: $(READY)
 	$(PY) -m localstack.migration chatbot-$(ENV)-migrate down
+
+reindex: $(READY)
+	$(PY) -m localstack.reindex chatbot-$(ENV)-embed
 
 outputs: $(AWS_BUILT)
 	@$(TF) output -json

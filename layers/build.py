@@ -99,10 +99,13 @@ def locked_requirements() -> str:
 
 
 def _without_documentation(value: Any) -> Any:
-    """A botocore model without its prose, which is most of what there is to parse."""
+    """A botocore model without its prose, which is most of what there is to parse.
+
+    `clientContextParams` keep theirs: botocore asks for it.
+    """
     if isinstance(value, dict):
         return {
-            key: _without_documentation(item)
+            key: item if key == "clientContextParams" else _without_documentation(item)
             for key, item in value.items()
             if not (key == "documentation" and isinstance(item, str))
         }

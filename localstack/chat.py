@@ -59,17 +59,24 @@ class Chat:
                 print(f"[{got['tool']}: {got['status']}]")
             elif got["status"] in _ENDS:
                 print("" if got["status"] == "completed" else f" [{got['status']}]")
+                for cited in got["citations"]:
+                    print(f"  [{cited['number']}] {cited['title']} {cited['url'] or ''}")
                 return dict(got)
             else:
                 print(got["content"], end="", flush=True)
 
     def first_answer(self, content: str) -> None:
-        """Ask once and print, for the end of `make up`. Raises `StackError` if it fails."""
+        """Ask once and print, for the end of `make up`.
+
+        Raises `StackError` if it fails, or cites nothing of the seeded sources.
+        """
         with self._connect() as socket:
             print(f"> {content}")
             end = self.ask(socket, content)
         if end.get("status") != "completed":
             raise StackError(f"The first answer failed: {end.get('error') or end.get('detail')}")
+        if not end["citations"]:
+            raise StackError("The first answer cites nothing: see make logs.")
 
     def talk(self) -> None:
         """Read lines and print answers until the person leaves."""

@@ -17,12 +17,12 @@ REGION = "us-east-1"
 MINISTACK_VENV = LOCAL / "ministack"
 LAMBDA_VENV = LOCAL / "lambda"
 _RESERVED = {MINISTACK_VENV.name, LAMBDA_VENV.name}
-_DEFAULT_PORTS = (4566, 4510, 4511)
+_DEFAULT_PORTS = (4566, 4510, 4511, 4512)
 _NAMED_PORTS = range(4600, 5600, 10)
 # What would lead a tool or a stand-in astray: credentials and addresses of the real AWS, another
 # Python's settings, Terraform's own variables.
 _MISLEADING = re.compile(
-    r"AWS_.*|TF_.*|PYTHON.*|VIRTUAL_ENV|BEDROCK_.*|PG.*|POSTGRES_.*|COVERAGE_.*|MAKE.*|MFLAGS"
+    r"AWS_.*|TF_.*|PYTHON.*|VIRTUAL_ENV|BEDROCK_.*|PROVIDERS_.*|PG.*|POSTGRES_.*|COVERAGE_.*|MAKE.*|MFLAGS"
     r"|LOCALSTACK_.*|MINISTACK_.*|GATEWAY_PORT|EDGE_PORT|PERSIST_STATE|STATE_DIR|S3_.*|SERVICES"
     r"|DOCKER_.*|LAMBDA_.*|USE_SSL|AUTH|BIND_HOST|LOG_LEVEL|TMPDIR"
 )
@@ -37,6 +37,7 @@ class Ports:
     gateway: int
     postgres: int
     bedrock: int
+    providers: int
 
 
 def _is_free(port: int) -> bool:
@@ -81,7 +82,7 @@ class Stack:
 
     @cached_property
     def ports(self) -> Ports:
-        """4566, 4510 and 4511; a named stack has its own, chosen once and then remembered."""
+        """4566 and 4510 to 4512; a named stack has its own, chosen once and then remembered."""
         if self.name == DEFAULT:
             return Ports(*_DEFAULT_PORTS)
         file = self.folder / "ports.json"
@@ -92,13 +93,13 @@ class Stack:
             for other in LOCAL.glob("*/ports.json")
         }
         for first in _NAMED_PORTS:
-            if first not in taken and all(_is_free(first + offset) for offset in range(3)):
-                ports = Ports(first, first + 1, first + 2)
+            if first not in taken and all(_is_free(first + offset) for offset in range(4)):
+                ports = Ports(first, first + 1, first + 2, first + 3)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(json.dumps(vars(ports)), encoding="utf-8")
                 return ports
         raise StackError(
-            f"No three free ports between {_NAMED_PORTS.start} and {_NAMED_PORTS.stop}."
+            f"No four free ports between {_NAMED_PORTS.start} and {_NAMED_PORTS.stop}."
         )
 
     @property
@@ -108,6 +109,10 @@ class Stack:
     @property
     def bedrock_url(self) -> str:
         return f"http://{HOST}:{self.ports.bedrock}"
+
+    @property
+    def providers_url(self) -> str:
+        return f"http://{HOST}:{self.ports.providers}"
 
 
 def uses_localstack() -> bool:

@@ -1,10 +1,11 @@
 """The whole stack on one machine: `python -m localstack.stack <command>`, which `make` calls.
 
 Commands: install, up, down, remove, clean, outputs, env, chat, logs, plan, drift, migrate,
-rollback, terraform.
+rollback, reindex, terraform.
 
-`STACK` names the stack. A stack is three processes (MiniStack with our additions, PostgreSQL, the
-Bedrock stand-in), the Terraform root applied to them, and a folder under `.local/`.
+`STACK` names the stack. A stack is four processes (MiniStack with our additions, PostgreSQL, the
+stand-ins of Bedrock and of Slack, GitLab and Backlog), the Terraform root applied to them, and a
+folder under `.local/`.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from layers.build import build, host_architecture
-from localstack import chat, compose, migration, seed, terraform, toolchain
+from localstack import chat, compose, migration, reindex, seed, terraform, toolchain
 from localstack.layout import (
     HOST,
     LAMBDA_VENV,
@@ -45,7 +46,7 @@ from localstack.processes import Process
 from localstack.progress import say, step
 
 _MARK = "/chatbot-local-stack/applied"
-_FIRST_QUESTION = "Hello! What can you do?"
+_FIRST_QUESTION = "When does the gate of the Rotterdam depot close in winter?"
 
 
 def _session(stack: Stack) -> boto3.Session:
@@ -105,6 +106,22 @@ def _bedrock(stack: Stack) -> Process:
     )
 
 
+def _providers(stack: Stack) -> Process:
+    return Process(
+        stack.folder,
+        "providers",
+        stack.ports.providers,
+        [str(toolchain.python_of(MINISTACK_VENV)), "-m", "localstack.providers"],
+        {
+            **clean_environment(),
+            "PROVIDERS_HOST": HOST,
+            "PROVIDERS_PORT": str(stack.ports.providers),
+        },
+        stop_seconds=5,
+        directory=ROOT,
+    )
+
+
 def _answers(url: str) -> bool:
     try:
         return requests.get(url, timeout=2).ok
@@ -114,10 +131,17 @@ def _answers(url: str) -> bool:
 
 def _start_processes(stack: Stack) -> None:
     if not uses_localstack():
-        for process in (_gateway(stack), _postgres(stack).process, _bedrock(stack)):
+        for process in (
+            _gateway(stack),
+            _postgres(stack).process,
+            _bedrock(stack),
+            _providers(stack),
+        ):
             process.require_port()
     with step("start the Bedrock stand-in"):
         _bedrock(stack).start(lambda: _answers(f"{stack.bedrock_url}/health"))
+    with step("start the stand-ins of Slack, GitLab and Backlog"):
+        _providers(stack).start(lambda: _answers(f"{stack.providers_url}/health"))
     if uses_localstack():
         with step("start LocalStack"):
             compose.start(stack)
@@ -229,6 +253,8 @@ def up(stack: Stack) -> None:
         _migrate(stack, applied)
     with step("seed an administrator, a workspace and a chatbot"):
         seeded = seed.seed(applied["api_url"])
+    with step("seed three sources, and read them"):
+        seed.seed_sources(applied["api_url"], seeded["workspace_id"], stack.providers_url)
     outputs = {
         **applied,
         **seeded,
@@ -238,6 +264,7 @@ def up(stack: Stack) -> None:
         "bedrock_url": stack.bedrock_url,
         "chat_state_machine_arn": applied["state_machine_arns"]["chat"],
         "gateway_url": stack.gateway_url,
+        "providers_url": stack.providers_url,
         "stack": stack.name,
     }
     _outputs_file(stack).write_text(json.dumps(outputs, indent=2), encoding="utf-8")
@@ -251,9 +278,10 @@ def down(stack: Stack) -> None:
     """Stop the processes; everything that they stored stays."""
     if not stack.folder.exists():
         return
-    with step("stop the gateway, its Lambdas and Bedrock"):
+    with step("stop the gateway, its Lambdas and the stand-ins"):
         _gateway(stack).stop()
         _bedrock(stack).stop()
+        _providers(stack).stop()
     if uses_localstack():
         compose.stop(stack)
     if toolchain.python_of(MINISTACK_VENV).exists():
@@ -335,6 +363,15 @@ def _run_migration(stack: Stack, event: dict[str, Any]) -> None:
     print(json.dumps(_invoke_migrate(stack, function, event), indent=2))
 
 
+def _reindex(stack: Stack) -> None:
+    function = outputs(stack)["function_names"]["embed"]
+    try:
+        restored = reindex.reindex(function, _session(stack))
+    except migration.MigrationFailed as error:
+        raise StackError(str(error)) from error
+    print(f"{restored} documents restored")
+
+
 def _print_environment(stack: Stack) -> None:
     """Lines for `eval`, so that AWS's command line reaches the stack."""
     for name, value in aws_environment(stack).items():
@@ -360,6 +397,7 @@ COMMANDS: dict[str, Callable[[Stack], object]] = {
     "drift": _drift,
     "migrate": lambda stack: _run_migration(stack, {"action": "up"}),
     "rollback": lambda stack: _run_migration(stack, {"action": "down", "steps": 1}),
+    "reindex": _reindex,
 }
 
 

@@ -12,6 +12,17 @@ locals {
     ]
   }
 
+  # A large document takes more than one statement.
+  database_actions = {
+    app = ["rds-data:ExecuteStatement"]
+    worker = [
+      "rds-data:BeginTransaction",
+      "rds-data:CommitTransaction",
+      "rds-data:ExecuteStatement",
+      "rds-data:RollbackTransaction",
+    ]
+  }
+
   queue_actions = {
     read  = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
     write = ["sqs:SendMessage"]
@@ -29,6 +40,12 @@ locals {
       : ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${model}"]
     )
   ])
+
+  document_actions = {
+    read  = { actions = ["s3:GetObject"], resources = ["${module.document_bucket.arn}/*"] }
+    list  = { actions = ["s3:ListBucket"], resources = [module.document_bucket.arn] }
+    write = { actions = ["s3:DeleteObject", "s3:PutObject"], resources = ["${module.document_bucket.arn}/*"] }
+  }
 
   use_of_data_key   = { actions = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"], resources = [module.key["data"].arn] }
   use_of_secret_key = { actions = ["kms:Decrypt"], resources = [module.key["secrets"].arn] }
@@ -72,7 +89,7 @@ locals {
       database = merge(
         {
           for login in ["app", "worker"] : login => [
-            { actions = ["rds-data:ExecuteStatement"], resources = [local.database_cluster_arn] },
+            { actions = local.database_actions[login], resources = [local.database_cluster_arn] },
             { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.database[login].arn] },
             local.use_of_secret_key,
           ]
@@ -118,10 +135,71 @@ locals {
       purge_state_machine = {
         start = [{ actions = ["states:StartExecution"], resources = [local.purge_state_machine_arn] }]
       }
+      document_texts = {
+        read      = [local.document_actions.read, local.use_of_data_key]
+        write     = [local.document_actions.write, local.use_of_data_key]
+        readwrite = [local.document_actions.read, local.document_actions.list, local.document_actions.write, local.use_of_data_key]
+      }
+      documents_stream = {
+        read = [
+          {
+            actions = [
+              "dynamodb:DescribeStream",
+              "dynamodb:GetRecords",
+              "dynamodb:GetShardIterator",
+              "dynamodb:ListStreams",
+            ]
+            resources = ["${local.table_arns.documents}/stream/*"]
+          },
+          local.use_of_data_key,
+        ]
+      }
+      embed_dead_letter = {
+        write = [{ actions = local.queue_actions.write, resources = [local.embed_dead_letter_arn] }]
+      }
+      ingest_state_machine = {
+        start = [{ actions = ["states:StartExecution"], resources = [local.ingestion_machine_arns["ingest_source"]] }]
+      }
+      remove_state_machine = {
+        start = [{ actions = ["states:StartExecution"], resources = [local.ingestion_machine_arns["delete_source"]] }]
+      }
+      source_secrets = {
+        read = [
+          { actions = ["secretsmanager:GetSecretValue"], resources = [local.source_secret_arns] },
+          local.use_of_secret_key,
+        ]
+        # Credentials are written, and never read again, by the one who takes them from a client.
+        write = [
+          {
+            actions = [
+              "secretsmanager:CreateSecret",
+              "secretsmanager:DeleteSecret",
+              "secretsmanager:PutSecretValue",
+            ]
+            resources = [local.source_secret_arns]
+          },
+          { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [module.key["secrets"].arn] },
+        ]
+        delete = [{ actions = ["secretsmanager:DeleteSecret"], resources = [local.source_secret_arns] }]
+      }
+      source_schedules = {
+        write = [
+          {
+            actions   = ["scheduler:CreateSchedule", "scheduler:UpdateSchedule"]
+            resources = [local.source_schedule_arns]
+          },
+          { actions = ["iam:PassRole"], resources = [aws_iam_role.scheduler.arn] },
+        ]
+        delete = [{ actions = ["scheduler:DeleteSchedule"], resources = [local.source_schedule_arns] }]
+      }
       bedrock = {
         invoke = [{
           actions   = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
           resources = local.model_arns
+        }]
+        embed = [{
+          actions   = ["bedrock:InvokeModel"]
+          resources = ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${local.embedding_model_id}"]
         }]
       }
       websocket = {
@@ -139,7 +217,8 @@ locals {
 
   function_statements = {
     for key, function in var.functions : key => distinct(flatten([
-      for resource, level in function.access : local.grants[resource][level]
+      [for resource, level in function.access : local.grants[resource][level]],
+      function.stream == null ? [] : local.grants["${function.stream}_stream"].read,
     ]))
   }
 }

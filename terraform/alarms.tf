@@ -15,6 +15,7 @@ resource "aws_sns_topic_subscription" "alarms" {
 resource "aws_cloudwatch_metric_alarm" "dead_letter" {
   for_each = {
     dead-letter            = aws_sqs_queue.dead_letter.name
+    embed-dead-letter      = aws_sqs_queue.embed_dead_letter.name
     mail-dead-letter       = aws_sqs_queue.mail_dead_letter.name
     turn-watch-dead-letter = aws_sqs_queue.turn_watch_dead_letter.name
   }

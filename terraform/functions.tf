@@ -7,6 +7,7 @@ variable "functions" {
     - `description`: what it does, one sentence
     - `memory` in MiB and `timeout` in seconds
     - `routes`: routes of the REST API that it serves; `websocket_route`: its route of the WebSocket API
+    - `stream`: table whose changes it is called with
     - `access`: resource to level; the levels of each resource are in access.tf
     - `environment`: variables beside the shared ones
     - `concurrency`: executions at once that are set aside for it and that it may not pass; -1: none
@@ -17,6 +18,7 @@ variable "functions" {
     timeout         = optional(number, 29)
     routes          = optional(set(string), [])
     websocket_route = optional(string)
+    stream          = optional(string)
     access          = optional(map(string), {})
     environment     = optional(map(string), {})
     concurrency     = optional(number, -1)
@@ -131,6 +133,41 @@ variable "functions" {
       routes      = ["ANY /api/v1/workspaces/{workspace_id}/audit"]
       access      = { database = "app", guards = "readwrite" }
     }
+    documents = {
+      description = "Serves documents and the search in them."
+      memory      = 1024
+      routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/documents",
+        "ANY /api/v1/workspaces/{workspace_id}/documents/{proxy+}",
+        "ANY /api/v1/workspaces/{workspace_id}/search",
+      ]
+      access = {
+        bedrock        = "embed"
+        database       = "app"
+        document_texts = "write"
+        documents      = "readwrite"
+        guards         = "readwrite"
+      }
+    }
+    sources = {
+      description = "Serves sources, their schedules and credentials, and their jobs."
+      routes = [
+        "ANY /api/v1/workspaces/{workspace_id}/jobs",
+        "ANY /api/v1/workspaces/{workspace_id}/jobs/{proxy+}",
+        "ANY /api/v1/workspaces/{workspace_id}/sources",
+        "ANY /api/v1/workspaces/{workspace_id}/sources/{proxy+}",
+      ]
+      access = {
+        database             = "app"
+        documents            = "readwrite"
+        guards               = "readwrite"
+        ingest_state_machine = "start"
+        jobs                 = "readwrite"
+        remove_state_machine = "start"
+        source_schedules     = "write"
+        source_secrets       = "write"
+      }
+    }
     platform = {
       description = "Serves health, and 404 for every path that no other function has."
       routes      = ["GET /health", "GET /health/{proxy+}", "$default"]
@@ -171,6 +208,12 @@ variable "functions" {
     }
 
     # --- Chat states
+    chat_retrieve = {
+      description = "Finds the passages that an answer may be made from."
+      memory      = 1024
+      timeout     = 60
+      access      = { bedrock = "embed", conversations = "read", database = "worker", turns = "readwrite" }
+    }
     chat_stream = {
       description = "Streams one round of an answer from the model to its followers."
       memory      = 1024
@@ -179,6 +222,7 @@ variable "functions" {
         bedrock       = "invoke"
         connections   = "readwrite"
         conversations = "read"
+        documents     = "read"
         turns         = "readwrite"
         websocket     = "post"
       }
@@ -193,6 +237,49 @@ variable "functions" {
         turns         = "readwrite"
         usage         = "readwrite"
         websocket     = "post"
+      }
+    }
+
+    # --- Stream consumer
+    embed = {
+      description = "Keeps the search index as the documents are."
+      memory      = 1024
+      timeout     = 300
+      stream      = "documents"
+      access = {
+        bedrock           = "embed"
+        database          = "worker"
+        document_texts    = "readwrite"
+        documents         = "readwrite"
+        embed_dead_letter = "write"
+      }
+    }
+
+    # --- Ingestion states: a provider is its folder, this row, and a branch in the machine.
+    ingest_slack = {
+      description = "Fetches threads of Slack for a while."
+      timeout     = 300
+      access      = { documents = "readwrite", document_texts = "write", jobs = "readwrite", source_secrets = "read" }
+    }
+    ingest_gitlab = {
+      description = "Fetches issues, merge requests, wikis and files of GitLab for a while."
+      timeout     = 300
+      access      = { documents = "readwrite", document_texts = "write", jobs = "readwrite", source_secrets = "read" }
+    }
+    ingest_backlog = {
+      description = "Fetches issues and wikis of Backlog for a while."
+      timeout     = 300
+      access      = { documents = "readwrite", document_texts = "write", jobs = "readwrite", source_secrets = "read" }
+    }
+    remove_source = {
+      description = "Removes what a deleted source leaves, for a while."
+      timeout     = 300
+      access = {
+        database         = "worker"
+        documents        = "readwrite"
+        jobs             = "readwrite"
+        source_schedules = "delete"
+        source_secrets   = "delete"
       }
     }
 
@@ -211,13 +298,18 @@ variable "functions" {
       description = "Removes what belongs to a deleted conversation, user or workspace."
       timeout     = 600
       access = {
-        connections   = "readwrite"
-        conversations = "readwrite"
-        database      = "worker"
-        feedback      = "readwrite"
-        turns         = "readwrite"
-        usage         = "readwrite"
-        websocket     = "post"
+        connections      = "readwrite"
+        conversations    = "readwrite"
+        database         = "worker"
+        document_texts   = "readwrite"
+        documents        = "readwrite"
+        feedback         = "readwrite"
+        jobs             = "readwrite"
+        source_schedules = "delete"
+        source_secrets   = "delete"
+        turns            = "readwrite"
+        usage            = "readwrite"
+        websocket        = "post"
       }
     }
   }
@@ -300,6 +392,18 @@ locals {
       TURN_WATCH_QUEUE_URL        = local.turn_watch_queue_url
       CHAT_STATE_MACHINE_ARN      = local.chat_state_machine_arn
       PURGE_STATE_MACHINE_ARN     = local.purge_state_machine_arn
+      DOCUMENTS_TABLE             = local.table_names.documents
+      DOCUMENTS_BUCKET            = module.document_bucket.name
+      EMBED_DEAD_LETTER_QUEUE_URL = local.embed_dead_letter_url
+      JOBS_TABLE                  = local.table_names.jobs
+      INGEST_STATE_MACHINE_ARN    = local.ingestion_machine_arns["ingest_source"]
+      REMOVE_STATE_MACHINE_ARN    = local.ingestion_machine_arns["delete_source"]
+      SOURCE_SCHEDULE_GROUP       = local.source_schedule_group
+      SCHEDULER_ROLE_ARN          = aws_iam_role.scheduler.arn
+      SCHEDULER_DEAD_LETTER_ARN   = aws_sqs_queue.dead_letter.arn
+      SOURCE_SECRET_PREFIX        = local.source_secret_prefix
+      ALLOWED_PRIVATE_NETWORKS    = join(",", var.allowed_private_networks)
+      SWEEP_MAX_PERCENT           = tostring(var.sweep_max_percent)
       WEBSOCKET_CALLBACK_URL      = local.websocket_callback_url
       WEBSOCKET_ALLOWED_ORIGINS   = join(",", var.websocket_allowed_origins)
     },

@@ -12,7 +12,7 @@ locals {
   # the machine that calls functions, or would make them wait: the provider takes 25 seconds for a
   # queue, twice for one with dead letters.
   arn_prefixes = {
-    for service in ["events", "kms", "lambda", "logs", "rds", "sns", "sqs", "states"] :
+    for service in ["events", "kms", "lambda", "logs", "rds", "scheduler", "secretsmanager", "sns", "sqs", "states"] :
     service => "arn:${local.partition}:${service}:${var.aws_region}:${local.account_id}"
   }
 
@@ -26,13 +26,22 @@ locals {
   failed_chat_rule_name    = "${local.name}-chat-failed"
   failed_chat_rule_arn     = "${local.arn_prefixes.events}:rule/${local.failed_chat_rule_name}"
 
+  ingestion_machine_names   = { for key in ["ingest_source", "end_ingestion", "delete_source"] : key => "${local.name}-${replace(key, "_", "-")}" }
+  ingestion_machine_arns    = { for key, name in local.ingestion_machine_names : key => "${local.arn_prefixes.states}:stateMachine:${name}" }
+  failed_ingestion_rule     = "${local.name}-ingestion-failed"
+  failed_ingestion_rule_arn = "${local.arn_prefixes.events}:rule/${local.failed_ingestion_rule}"
+  source_schedule_group     = "${local.name}-sources"
+  source_secret_prefix      = "${local.name}/source/"
+
   turn_watch_queue_name = "${local.name}-turn-watch"
   turn_watch_queue_arn  = "${local.arn_prefixes.sqs}:${local.turn_watch_queue_name}"
-  turn_watch_queue_url = join("/", [
-    coalesce(var.gateway_endpoint, "https://sqs.${var.aws_region}.amazonaws.com"),
-    local.account_id,
-    local.turn_watch_queue_name,
-  ])
+  turn_watch_queue_url  = join("/", [local.queue_endpoint, local.account_id, local.turn_watch_queue_name])
+  queue_endpoint        = coalesce(var.gateway_endpoint, "https://sqs.${var.aws_region}.amazonaws.com")
+
+  embedding_model_id     = "amazon.titan-embed-text-v2:0"
+  embed_dead_letter_name = "${local.name}-embed-dead-letter"
+  embed_dead_letter_arn  = "${local.arn_prefixes.sqs}:${local.embed_dead_letter_name}"
+  embed_dead_letter_url  = join("/", [local.queue_endpoint, local.account_id, local.embed_dead_letter_name])
 
   websocket_stage = "ws"
 

@@ -30,7 +30,10 @@ output "log_group_names" {
 
 output "state_machine_arns" {
   description = "Name of a file under statemachines/ to the machine's ARN."
-  value       = { chat = module.chat_state_machine.arn, purge = module.purge_state_machine.arn }
+  value = merge(
+    { chat = module.chat_state_machine.arn, purge = module.purge_state_machine.arn },
+    { for key, machine in module.ingestion_state_machine : key => machine.arn },
+  )
 }
 
 output "table_names" {
@@ -42,6 +45,7 @@ output "queue_urls" {
   description = "Key of a queue to its URL."
   value = {
     dead_letter            = aws_sqs_queue.dead_letter.url
+    embed_dead_letter      = aws_sqs_queue.embed_dead_letter.url
     mail                   = aws_sqs_queue.mail.url
     mail_dead_letter       = aws_sqs_queue.mail_dead_letter.url
     turn_watch             = aws_sqs_queue.turn_watch.url

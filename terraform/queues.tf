@@ -19,7 +19,7 @@ resource "aws_sqs_queue" "dead_letter" {
       Principal = { Service = "events.amazonaws.com" }
       Action    = "sqs:SendMessage"
       Resource  = "${local.arn_prefixes.sqs}:${local.name}-dead-letter"
-      Condition = { ArnEquals = { "aws:SourceArn" = local.failed_chat_rule_arn } }
+      Condition = { ArnEquals = { "aws:SourceArn" = [local.failed_chat_rule_arn, local.failed_ingestion_rule_arn] } }
     }]
   })
 }
@@ -45,4 +45,11 @@ resource "aws_sqs_queue" "turn_watch_dead_letter" {
     redrivePermission = "byQueue"
     sourceQueueArns   = [local.turn_watch_queue_arn]
   })
+}
+
+# Documents that could not be embedded, and batches of their stream that Lambda gave up.
+resource "aws_sqs_queue" "embed_dead_letter" {
+  name                      = local.embed_dead_letter_name
+  message_retention_seconds = 1209600
+  sqs_managed_sse_enabled   = true
 }

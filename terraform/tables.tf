@@ -55,7 +55,30 @@ locals {
       ttl       = null
       indexes   = {}
     }
+    # What is known of each document; what waits to be embedded is in by_pending only as long.
+    documents = {
+      hash_key  = "document_id"
+      range_key = null
+      ttl       = null
+      indexes = {
+        by_pending   = { hash_key = "pending", range_key = "updated_at" }
+        by_source    = { hash_key = "source_id", range_key = "external_id" }
+        by_status    = { hash_key = "source_id", range_key = "status" }
+        by_workspace = { hash_key = "workspace_id", range_key = "created_key" }
+      }
+    }
+    # One partition a source: its runs, its lock and its checkpoint. Only runs are in the index.
+    jobs = {
+      hash_key  = "source_id"
+      range_key = "job_id"
+      ttl       = null
+      indexes = {
+        by_workspace = { hash_key = "workspace_id", range_key = "created_key" }
+      }
+    }
   }
+
+  table_streams = { documents = "NEW_AND_OLD_IMAGES" }
 
   # Every key attribute is text but these.
   number_attributes = ["seq"]
@@ -76,6 +99,8 @@ resource "aws_dynamodb_table" "this" {
   hash_key                    = each.value.hash_key
   range_key                   = each.value.range_key
   deletion_protection_enabled = var.deletion_protection
+  stream_enabled              = contains(keys(local.table_streams), each.key)
+  stream_view_type            = lookup(local.table_streams, each.key, null)
 
   dynamic "attribute" {
     for_each = toset(compact(flatten([

@@ -243,6 +243,39 @@ variable "conversation_retention_days" {
   }
 }
 
+variable "allowed_private_networks" {
+  description = "Private networks in which sources may lie, such as a self-managed GitLab's. Empty: none."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for network in var.allowed_private_networks : can(cidrhost(network, 0))])
+    error_message = "A network is a range such as 10.1.0.0/16."
+  }
+}
+
+variable "sweep_max_percent" {
+  description = "Share of a source's documents that a sweep may delete without an operator's word, in percent."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.sweep_max_percent >= 1 && var.sweep_max_percent <= 100
+    error_message = "A share is 1 to 100 percent."
+  }
+}
+
+variable "sweep_interval_seconds" {
+  description = "Seconds after which a run by schedule lists all of a source again, and sweeps what is gone."
+  type        = number
+  default     = 86400
+
+  validation {
+    condition     = var.sweep_interval_seconds >= 1
+    error_message = "The interval is at least a second."
+  }
+}
+
 # --- Data ----------------------------------------------------------------------------------------
 
 variable "deletion_protection" {

@@ -1,15 +1,17 @@
 """The state `StreamAnswer`: asks the model, and stores and sends its answer as it comes."""
 
+import json
 import time
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from chatbot import log, turns
+from chatbot import log, passages, turns
 from chatbot.errors import BadInput, RetryLater
 from chatbot.turns import Head, Lost, Outcome
 from functions.chat_stream import request
 from functions.chat_stream.answer import RESERVE_MS, Answer
+from functions.chat_stream.knowledge import Knowledge
 
 POLL_SECONDS = 0.5
 DELIVERY_SECONDS = 2.0
@@ -52,8 +54,9 @@ def _produce(turn: Head, producer: str, context: Any) -> dict[str, tuple[str, in
     if early is not None:
         turns.settle(turn.message_id, producer, early)
         return {}
+    knowledge = _knowledge(turn)
     try:
-        asked = request.build(turn)
+        asked = request.build(turn, knowledge)
     except BadInput as error:
         log.logger().warning("no prompt", code=log.Code.PROMPT_FAILED, reason=str(error))
         failed = Outcome.failed("bad_prompt", "The chatbot's system prompt does not render.")
@@ -63,6 +66,9 @@ def _produce(turn: Head, producer: str, context: Any) -> dict[str, tuple[str, in
     answer = Answer(turn, producer, asked, request.estimate(asked), remaining)
     try:
         outcome = answer.make()
+        if knowledge:
+            said = turns.text_of(answer.delivery.frames)
+            outcome = outcome._replace(citations=knowledge.citations(said))
         turns.settle(turn.message_id, producer, outcome)
         return answer.delivery.finish(DELIVERY_SECONDS)
     except RetryLater as error:
@@ -71,6 +77,18 @@ def _produce(turn: Head, producer: str, context: Any) -> dict[str, tuple[str, in
         raise
     finally:
         answer.delivery.stop()
+
+
+def _knowledge(turn: Head) -> Knowledge | None:
+    """What the state before this one found. Where it failed, the answer is made without, and the
+    model is told so."""
+    wanted = json.loads(turn.snapshot)["chatbot"]["knowledge"]
+    if not wanted["enabled"]:
+        return None
+    found = passages.get(turn.message_id)
+    if found is None:
+        log.logger().error("nothing was looked up", code=log.Code.RETRIEVAL_FAILED)
+    return Knowledge(found, turn.workspace_id, wanted.get("source_ids"))
 
 
 def _early_outcome(turn: Head) -> Outcome | None:

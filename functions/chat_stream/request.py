@@ -7,13 +7,18 @@ from typing import Any
 from chatbot import conversations
 from chatbot.closing import estimate_tokens
 from chatbot.turns import Head
+from functions.chat_stream.knowledge import Knowledge, without_citations
 from functions.chat_stream.prompt import render
 
 HISTORY_TOKENS = 24_000
 
 
-def build(turn: Head) -> dict[str, Any]:
-    """The arguments of `ConverseStream`. Raises `BadInput` for a prompt that does not render."""
+def build(turn: Head, knowledge: Knowledge | None) -> dict[str, Any]:
+    """The arguments of `ConverseStream`; `knowledge` is what was found for the question, None where
+    nothing was to be looked for.
+
+    Raises `BadInput` for a prompt that does not render.
+    """
     context = json.loads(turn.snapshot)
     chatbot = context["chatbot"]
     inference = {
@@ -24,12 +29,12 @@ def build(turn: Head) -> dict[str, Any]:
         inference["topP"] = chatbot["top_p"]
     request: dict[str, Any] = {
         "modelId": chatbot["model_id"],
-        "messages": _messages(turn),
+        "messages": _messages(turn, knowledge),
         "inferenceConfig": inference,
     }
-    system = render(context)
-    if system.strip():
-        request["system"] = [{"text": system}]
+    system = [render(context), knowledge.guide if knowledge else ""]
+    if blocks := [{"text": text} for text in system if text.strip()]:
+        request["system"] = blocks
     return request
 
 
@@ -39,20 +44,23 @@ def estimate(request: dict[str, Any]) -> int:
     return sum(estimate_tokens(block["text"]) for block in blocks)
 
 
-def _messages(turn: Head) -> list[dict[str, Any]]:
-    """The history and the user's own words, which are the last text block of the last message.
+def _messages(turn: Head, knowledge: Knowledge | None) -> list[dict[str, Any]]:
+    """The history, passages, and the user's own words, which are the last text block of the last
+    message.
 
     A model wants users and assistants to alternate, and no empty text: a question that got no
     answer stands before the next one.
     """
     stored = conversations.messages_before(turn.conversation_id, turn.message_id)
-    said = [(item["role"], item["content"]) for item in _newest(stored, turn)]
+    said = [(item["role"], without_citations(item)) for item in _newest(stored, turn)]
     messages: list[dict[str, Any]] = []
     for role, text in said:
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"].append({"text": text})
         else:
             messages.append({"role": role, "content": [{"text": text}]})
+    if knowledge:
+        messages[-1]["content"][-1:-1] = knowledge.blocks
     return messages
 
 

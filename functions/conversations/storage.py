@@ -1,6 +1,5 @@
 """What the routes read and write of the table `conversations`."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -11,12 +10,12 @@ from botocore.exceptions import ClientError
 from chatbot import conversations, tables
 from chatbot.aws import client
 from chatbot.database import Idempotency
-from chatbot.errors import Conflict, NotFound, PreconditionFailed, ValidationFailed
+from chatbot.errors import NotFound, PreconditionFailed
+from chatbot.idempotency import put_once
 from chatbot.identifiers import now_ms, timestamp
 from chatbot.paging import Page
 from chatbot.settings import settings
 
-IDEMPOTENCY_SECONDS = 24 * 3600
 PAGE_BYTES = 1_000_000  # a page may be short: a message has up to 300 KB, an answer 6 MB
 
 
@@ -74,39 +73,7 @@ def created(head: dict[str, Any], idempotency: Idempotency | None) -> dict[str, 
     Raises `ValidationFailed` for a key that came with another body, `Conflict`.
     """
     made = conversations.conversation_json(head)
-    put = {"TableName": settings().conversations_table, "Item": tables.pack(head)}
-    if idempotency is None:
-        client("dynamodb").put_item(**put)
-        return made
-    parts = [head["owner"], idempotency["route"], idempotency["key"]]
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    key = {"guard": f"idempotency#{digest}"}
-    now = now_ms() // 1000
-    guard = key | {
-        "body_hash": idempotency["body_hash"],
-        "answer": json.dumps(made),
-        "expires_at": now + IDEMPOTENCY_SECONDS,
-    }
-    guarded = {
-        "TableName": settings().guards_table,
-        "Item": tables.pack(guard),
-        "ConditionExpression": "attribute_not_exists(guard) OR expires_at <= :now",
-        "ExpressionAttributeValues": tables.pack({":now": now}),
-    }
-    try:
-        tables.transact([{"Put": put}, {"Put": guarded}])
-    except tables.TransactionCanceled:
-        first = tables.get(settings().guards_table, key)
-        if first is None:
-            raise _duplicate() from None
-        if first["body_hash"] != idempotency["body_hash"]:
-            raise ValidationFailed("The idempotency key was used with another body.") from None
-        made = json.loads(first["answer"])
-    return made
-
-
-def _duplicate() -> Conflict:
-    return Conflict("The same request is being served.", headers={"Retry-After": "1"})
+    return put_once(settings().conversations_table, head, made, head["owner"], idempotency)
 
 
 def retitled(head: Mapping[str, Any], title: str, as_read: bool) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The database's three logins, their secrets, and what each may do before any migration has run."""
+"""The database's three logins, their secrets, and what each may do before any migration has run.
+
+Besides them `chatbot_search`, as whom nobody logs in: the owner of `app.search`.
+"""
 
 import base64
 import hashlib
@@ -11,6 +14,7 @@ from chatbot import aws, database
 from chatbot.settings import settings
 
 LOGINS = ("migrator", "app", "worker")
+SEARCH = "chatbot_search"
 _ITERATIONS = 4096  # PostgreSQL's scram_iterations
 
 # The migrator owns the schema and all that is in it. Statements here are run by the master user,
@@ -20,6 +24,11 @@ _PRIVILEGES = (
     "REVOKE ALL ON SCHEMA public FROM PUBLIC",
     "GRANT CONNECT ON DATABASE {database} TO chatbot_migrator, chatbot_app, chatbot_worker",
     "GRANT CREATE ON DATABASE {database} TO chatbot_migrator",
+    # The extension is for privileged roles to make; its types and operators are for all.
+    "CREATE EXTENSION IF NOT EXISTS vector SCHEMA public",
+    "GRANT USAGE ON SCHEMA public TO chatbot_migrator, chatbot_app, chatbot_worker, chatbot_search",
+    # To hand `app.search` over, no more: the migrator inherits nothing.
+    "GRANT chatbot_search TO chatbot_migrator WITH INHERIT FALSE, SET TRUE",
 )
 
 
@@ -37,6 +46,8 @@ def provide_logins() -> None:
     """
     for login in LOGINS:
         _provide_login(login)
+    if not _exists(SEARCH):
+        database.execute("CREATE ROLE chatbot_search NOLOGIN")
     for statement in _PRIVILEGES:
         database.execute(statement.format(database=f'"{settings().database_name}"'))
 
@@ -44,11 +55,15 @@ def provide_logins() -> None:
 def _provide_login(login: str) -> None:
     role = f"chatbot_{login}"
     verifier = _scram_verifier(_password(login, role))
-    exists = database.execute(
+    verb = "ALTER" if _exists(role) else "CREATE"
+    database.execute(f"{verb} ROLE {role} LOGIN PASSWORD '{verifier}'")
+
+
+def _exists(role: str) -> bool:
+    found = database.execute(
         "SELECT to_jsonb(true) FROM pg_roles WHERE rolname = :role", {"role": role}
     )
-    verb = "ALTER" if exists else "CREATE"
-    database.execute(f"{verb} ROLE {role} LOGIN PASSWORD '{verifier}'")
+    return found is not None
 
 
 def _password(login: str, role: str) -> str:

@@ -5,15 +5,28 @@ and can be run again whenever it was broken off.
 Usage of a deleted user stays: it is the workspace's, and its id leads to nobody.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import Any
 
-from chatbot import connections, conversations, database, deletion, feedback, log, tables
+from chatbot import (
+    connections,
+    conversations,
+    database,
+    deletion,
+    feedback,
+    log,
+    sources,
+    tables,
+)
+from chatbot.aws import client
+from chatbot.identifiers import now_ms
 from chatbot.settings import settings
 
 BATCH = 25
+WAIT_SECONDS = 5
 
 type Step = Callable[[str, str], Iterator[str]]  # (id, where to go on) → where to go on
 
@@ -72,6 +85,58 @@ def user_feedback(user_id: str, _: str) -> Iterator[str]:
 def user_row(user_id: str, _: str) -> Iterator[str]:
     database.call("app.purge_user", {"id": user_id}, repeatable=True)
     yield from ()
+
+
+def workspace_sources(workspace_id: str, _: str) -> Iterator[str]:
+    """The workspace's sources: no run begins any more, one under way is waited for, then secret,
+    schedule and jobs go, and the row last."""
+    for source_id in database.system(workspace_id, SOURCES) or []:
+        lock = sources.lock_key(source_id)
+        client("dynamodb").update_item(
+            TableName=settings().jobs_table,
+            Key=tables.pack(lock),
+            UpdateExpression="SET deleting = :true, workspace_id = :workspace",
+            ExpressionAttributeValues=tables.pack({":true": True, ":workspace": workspace_id}),
+        )
+        while _is_running(lock):
+            time.sleep(WAIT_SECONDS)
+            yield ""
+        sources.remove(source_id)
+        yield from _partition("jobs", {"source_id": source_id}, "job_id")
+        database.system(workspace_id, FORGET_SOURCE, {"id": source_id})
+        yield ""
+
+
+def _is_running(lock: Mapping[str, Any]) -> bool:
+    row = tables.get(settings().jobs_table, lock) or {}
+    return "holder" in row and row["lease_until"] > now_ms()
+
+
+def workspace_documents(workspace_id: str, _: str) -> Iterator[str]:
+    """The workspace's documents."""
+    rows = tables.query(
+        settings().documents_table,
+        "workspace_id = :workspace",
+        {":workspace": workspace_id},
+        IndexName="by_workspace",
+    )
+    for some in batched(rows, BATCH):
+        keys = [{"document_id": row["document_id"]} for row in some]
+        tables.delete_all(settings().documents_table, keys)
+        yield ""
+
+
+def workspace_objects(workspace_id: str, _: str) -> Iterator[str]:
+    """Texts and embeddings in the bucket."""
+    s3, bucket = client("s3"), settings().documents_bucket
+    for kind in ("documents", "embeddings"):
+        pages = s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=f"{kind}/{workspace_id}/"
+        )
+        for page in pages:
+            for item in page.get("Contents", []):
+                s3.delete_object(Bucket=bucket, Key=item["Key"])
+                yield ""
 
 
 def workspace_items(table: str) -> Step:
@@ -161,8 +226,7 @@ def _partition(table: str, partition: Mapping[str, str], range_key: str) -> Iter
 
 
 # In the order in which they are taken: what others could still add to comes first, what tells that
-# a purge is due last. Objects, schedules and secrets of a workspace's sources and documents have
-# their place before its rows.
+# a purge is due last.
 STEPS: dict[str, dict[str, Step]] = {
     "conversation": {"conversation": conversation},
     "user": {
@@ -175,11 +239,20 @@ STEPS: dict[str, dict[str, Step]] = {
         "conversations": of_index("by_workspace", "workspace_id"),
         "feedback": workspace_items("feedback"),
         "usage": workspace_items("usage"),
+        "sources": workspace_sources,
+        "documents": workspace_documents,
+        "objects": workspace_objects,
         "rows": workspace_rows,
     },
     "due": {"retention": expired, "purges": due},
 }
 
+SOURCES = "SELECT jsonb_agg(id) FROM app.sources WHERE workspace_id = app.workspace_id()"
+FORGET_SOURCE = """
+DELETE FROM app.sources
+WHERE workspace_id = app.workspace_id() AND id = ($1 ->> 'id')::uuid
+RETURNING to_jsonb(id)
+"""
 EXPIRED = """
 WITH told AS (
     INSERT INTO app.audit_log (action, resource_type, resource_id, changes)

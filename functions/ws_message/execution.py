@@ -20,6 +20,7 @@ def start(turn: Head) -> None:
                     "message_id": turn.message_id,
                     "conversation_id": turn.conversation_id,
                     "request_id": turn.request_id,
+                    "knowledge": json.loads(turn.snapshot)["chatbot"]["knowledge"]["enabled"],
                 }
             ),
         )

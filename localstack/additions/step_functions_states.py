@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from jsonata.jexception import JException
 from jsonata.timebox import Timebox
 from ministack.services import stepfunctions as stock
 
@@ -140,9 +141,16 @@ def scaled_sleep(seconds: float) -> None:
 # --- Task ----------------------------------------------------------------------------------------
 
 
-def _thread_milliseconds() -> int:
-    """The clock of JSONata's one-second limit: the thread's own work, not what others take."""
-    return round(time.thread_time() * 1000)
+def check_runaway(self: Timebox) -> None:
+    """JSONata's limits of depth and time; of time the thread's own work, not what others take.
+
+    The clock of `$now()` and `$millis()` is another, and stays as it is.
+    """
+    if self.max_depth is not None and self.depth > self.max_depth:
+        raise JException("D1011", -1)
+    began = vars(self).setdefault("thread_began", time.thread_time())
+    if self.timeout is not None and (time.thread_time() - began) * 1000 > self.timeout:
+        raise JException("D1012", -1, self.timeout)
 
 
 def _is_jsonata(state_def: State, ctx: Context) -> bool:
@@ -601,8 +609,7 @@ def install() -> None:
         "execution",
         "ctx",
     )
-    require(Timebox, "current_milli_time")
-    Timebox.current_milli_time = staticmethod(_thread_milliseconds)
+    replace(Timebox, "check_runaway", check_runaway)
     _stock_success = replace(stock, "_send_task_success", send_task_success)
     _stock_failure = replace(stock, "_send_task_failure", send_task_failure)
     _stock_heartbeat = replace(stock, "_send_task_heartbeat", send_task_heartbeat)

@@ -62,15 +62,103 @@ run "on_aws" {
   assert {
     condition = toset([
       for key, function in module.function : key if strcontains(function.policy, "secretsmanager:PutSecretValue")
-    ]) == toset(["migrate"])
-    error_message = "Only migrations write the logins' passwords."
+    ]) == toset(["migrate", "sources"])
+    error_message = "Only migrations write the logins' passwords, and only sources credentials."
   }
 
   assert {
     condition = toset([
-      for key, function in module.function : key if strcontains(function.policy, "bedrock:")
+      for key, function in module.function : key if strcontains(function.policy, ":secret:chatbot-test/source/*")
+      && strcontains(function.policy, "secretsmanager:GetSecretValue")
+      && !strcontains(function.policy, "secretsmanager:DeleteSecret")
+    ]) == toset([for key in keys(var.functions) : key if startswith(key, "ingest_")])
+    error_message = "Credentials of sources are read by who fetches with them."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for function in ["sources", "remove_source"] : [
+        for statement in jsondecode(module.function[function].policy).Statement :
+        !contains(statement.Action, "secretsmanager:GetSecretValue")
+        || !strcontains(jsonencode(statement.Resource), "source/")
+      ]
+    ]))
+    error_message = "Who takes and removes credentials cannot read them."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(module.function["sources"].policy).Statement : statement.Resource
+      if contains(statement.Action, "scheduler:CreateSchedule") || contains(statement.Action, "iam:PassRole")
+      ])) == toset([
+      "arn:aws:scheduler:us-east-1:123456789012:schedule/chatbot-test-sources/*",
+      "arn:aws:iam::123456789012:role/mock",
+    ])
+    error_message = "Schedules are made in our group only, with the role of schedules."
+  }
+
+  assert {
+    condition = {
+      for key, machine in module.ingestion_state_machine : key => toset(flatten([
+        for statement in jsondecode(machine.policy).Statement : statement.Action
+        if !contains(flatten([statement.Resource]), "*") && !startswith(flatten([statement.Action])[0], "kms:")
+      ]))
+      } == {
+      ingest_source = toset(["dynamodb:GetItem", "dynamodb:UpdateItem", "lambda:InvokeFunction", "states:StartExecution"])
+      end_ingestion = toset(["dynamodb:GetItem", "dynamodb:UpdateItem"])
+      delete_source = toset(["lambda:InvokeFunction"])
+    }
+    error_message = "A machine's role is what its own states do."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.scheduler.policy).Statement[0].Resource == "arn:aws:states:us-east-1:123456789012:stateMachine:chatbot-test-ingest-source"
+    error_message = "Schedules of sources start the one machine."
+  }
+
+  assert {
+    condition = alltrue([
+      for mapping in aws_lambda_event_source_mapping.stream :
+      mapping.batch_size == 10 && mapping.bisect_batch_on_function_error && mapping.maximum_retry_attempts > 0
+      && mapping.maximum_record_age_in_seconds > 0 && mapping.parallelization_factor > 1
+      && mapping.function_response_types == toset(["ReportBatchItemFailures"])
+      && length(mapping.destination_config[0].on_failure) == 1
+    ])
+    error_message = "A stream's records are tried a finite number of times, alone if need be, and then kept."
+  }
+
+  assert {
+    condition     = contains(keys(aws_cloudwatch_metric_alarm.dead_letter), "embed-dead-letter")
+    error_message = "A document that cannot be embedded raises an alarm."
+  }
+
+  assert {
+    condition     = aws_dynamodb_table.this["documents"].stream_view_type == "NEW_AND_OLD_IMAGES" && !aws_dynamodb_table.this["jobs"].stream_enabled
+    error_message = "Only documents have a stream."
+  }
+
+  assert {
+    condition     = local.environment.ALLOWED_PRIVATE_NETWORKS == ""
+    error_message = "No private network is fetched from unless an environment names it."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key if strcontains(function.policy, "bedrock:InvokeModelWithResponseStream")
     ]) == toset(["chat_stream"])
     error_message = "Only the state that streams asks a model."
+  }
+
+  assert {
+    condition = {
+      for key, function in module.function : key => flatten([
+        for statement in jsondecode(function.policy).Statement : statement.Resource
+        if contains(statement.Action, "bedrock:InvokeModel")
+      ]) if key != "chat_stream" && strcontains(function.policy, "bedrock:")
+      } == {
+      for key in ["chat_retrieve", "documents", "embed"] : key => ["arn:aws:bedrock:us-east-1::foundation-model/amazon.titan-embed-text-v2:0"]
+    }
+    error_message = "Documents and questions are embedded by one model, by nobody else."
   }
 
   assert {
@@ -122,6 +210,14 @@ run "on_aws" {
       ])
     ]) == toset(["auth", "members"])
     error_message = "Sign-in and members wish for mails."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key
+      if strcontains(function.policy, "stateMachine:chatbot-test-ingest") || strcontains(function.policy, "stateMachine:chatbot-test-delete-source")
+    ]) == toset(["sources"])
+    error_message = "Only sources start a run of a source, and what removes one."
   }
 
   assert {

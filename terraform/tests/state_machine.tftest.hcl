@@ -62,6 +62,43 @@ run "role_calls_the_functions_of_the_definition_and_no_others" {
   }
 }
 
+run "role_reaches_the_tables_and_machines_of_the_definition" {
+  command = apply
+
+  module {
+    source = "./modules/state_machine"
+  }
+
+  variables {
+    table_arns = ["arn:aws:dynamodb:us-east-1:123456789012:table/jobs"]
+    definition = jsonencode({
+      StartAt = "Read"
+      States = {
+        Read  = { Type = "Task", Resource = "arn:aws:states:::dynamodb:getItem", Next = "Write" }
+        Write = { Type = "Task", Resource = "arn:aws:states:::aws-sdk:dynamodb:transactWriteItems", Next = "Start" }
+        Start = {
+          Type      = "Task"
+          Resource  = "arn:aws:states:::states:startExecution"
+          Arguments = { StateMachineArn = "arn:aws:states:us-east-1:123456789012:stateMachine:other" }
+          End       = true
+        }
+      }
+    })
+  }
+
+  assert {
+    condition = {
+      for statement in jsondecode(output.policy).Statement : statement.Action[0] => statement.Resource
+      if contains(["dynamodb:GetItem", "dynamodb:UpdateItem", "states:StartExecution"], statement.Action[0])
+      } == {
+      "dynamodb:GetItem"      = ["arn:aws:dynamodb:us-east-1:123456789012:table/jobs"]
+      "dynamodb:UpdateItem"   = ["arn:aws:dynamodb:us-east-1:123456789012:table/jobs"]
+      "states:StartExecution" = ["arn:aws:states:us-east-1:123456789012:stateMachine:other"]
+    }
+    error_message = "The role reads and updates the table, and starts the other machine."
+  }
+}
+
 run "definition_whose_first_state_is_missing_is_refused" {
   command = plan
 

@@ -18,6 +18,8 @@ from tests.e2e.client import Tenant
         ("GET", "/chatbots/{chatbot_id}", None),
         ("PATCH", "/chatbots/{chatbot_id}", {"name": "Mine now"}),
         ("DELETE", "/chatbots/{chatbot_id}", None),
+        ("GET", "/sources", None),
+        ("GET", "/jobs", None),
         ("GET", "/conversations", None),
         ("POST", "/conversations", {"chatbot_id": "{chatbot_id}"}),
         ("GET", "/conversations/{conversation_id}", None),

@@ -119,6 +119,7 @@ def botocore(tmp_path: Path) -> Path:
     model = {
         "documentation": "<p>Long</p>",
         "metadata": {"endpointPrefix": "queue"},
+        "clientContextParams": {"Path": {"type": "boolean", "documentation": "Asked for"}},
         "shapes": {
             "Text": {"type": "string", "documentation": "<p>Long</p>"},
             "Note": {"type": "structure", "members": {"documentation": {"shape": "Text"}}},
@@ -143,6 +144,7 @@ def test_botocore_keeps_the_services_in_use_without_prose(botocore: Path) -> Non
         "Text": {"type": "string"},
         "Note": {"type": "structure", "members": {"documentation": {"shape": "Text"}}},
     }
+    assert model["clientContextParams"]["Path"]["documentation"] == "Asked for"
     endpoints = json.loads((botocore / "data/endpoints.json").read_text(encoding="utf-8"))
     assert endpoints["partitions"][0]["services"] == {"queue": {}}
 

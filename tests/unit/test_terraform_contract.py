@@ -45,11 +45,13 @@ def test_every_function_is_a_folder_and_a_row() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda path: path.name)
-def test_every_placeholder_is_a_function(machine: Path) -> None:
+def test_every_placeholder_is_a_function_a_machine_or_a_value(machine: Path) -> None:
     source = machine.read_text(encoding="utf-8")
     placeholders = set(re.findall(r"(?<!\$)\$\{(\w+)\}", source))
     assert placeholders
-    assert placeholders <= {f"{name}_arn" for name in function_names()}
+    machines = {f"{path.name.removesuffix('.asl.json')}_state_machine_arn" for path in MACHINES}
+    values = {"jobs_table", "sweep_interval_seconds"}
+    assert placeholders <= {f"{name}_arn" for name in function_names()} | machines | values
     json.loads(source)
 
 
@@ -62,7 +64,7 @@ def test_role_of_a_machine_knows_its_tasks(machine: Path) -> None:
         )
     )
     known = re.findall(
-        r'^    "([\w:-]+)" = \{ actions', text("modules/state_machine/main.tf"), re.MULTILINE
+        r'^    "([\w:-]+)" += \{ actions', text("modules/state_machine/main.tf"), re.MULTILINE
     )
     assert used
     assert used <= set(known)

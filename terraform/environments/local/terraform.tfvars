@@ -21,6 +21,12 @@ address_requests_per_minute = 100000
 
 cors_allowed_origins = ["*"]
 
+# The stand-ins of Slack, GitLab and Backlog.
+allowed_private_networks = ["127.0.0.0/8"]
+
+# So that a deletion at a stand-in shows while somebody looks.
+sweep_interval_seconds = 60
+
 deletion_protection = false
 log_retention_days  = 7
 

@@ -6,6 +6,7 @@ locals {
     regexall("arn:[a-z-]+:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]+(?::[A-Za-z0-9_-]+)?", var.definition),
     tolist(var.function_arns),
   ))
+  machine_arns = distinct(regexall("arn:[a-z-]+:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[A-Za-z0-9_-]+", var.definition))
 
   # Task resources, such as lambda:invoke or sqs:sendMessage.
   integrations = distinct([
@@ -14,7 +15,12 @@ locals {
 
   # What a task's resource asks of the role. A type that is not here fails the plan.
   actions = {
-    "lambda:invoke" = { actions = ["lambda:InvokeFunction"], resources = local.function_arns }
+    "lambda:invoke"         = { actions = ["lambda:InvokeFunction"], resources = local.function_arns }
+    "states:startExecution" = { actions = ["states:StartExecution"], resources = local.machine_arns }
+    "dynamodb:getItem"      = { actions = ["dynamodb:GetItem"], resources = tolist(var.table_arns) }
+    "dynamodb:updateItem"   = { actions = ["dynamodb:UpdateItem"], resources = tolist(var.table_arns) }
+    # Our transactions only update.
+    "aws-sdk:dynamodb:transactWriteItems" = { actions = ["dynamodb:UpdateItem"], resources = tolist(var.table_arns) }
   }
 
   statements = concat(

@@ -19,6 +19,12 @@ variable "function_arns" {
   default     = []
 }
 
+variable "table_arns" {
+  description = "DynamoDB tables that the machine's own tasks read and write."
+  type        = set(string)
+  default     = []
+}
+
 variable "kms_key_arn" {
   description = "Key of the definition and of the data of executions."
   type        = string

@@ -25,7 +25,10 @@ mock_resource "aws_cloudwatch_log_group" {
 }
 
 mock_resource "aws_dynamodb_table" {
-  defaults = { arn = "arn:aws:dynamodb:us-east-1:123456789012:table/mock" }
+  defaults = {
+    arn        = "arn:aws:dynamodb:us-east-1:123456789012:table/mock"
+    stream_arn = "arn:aws:dynamodb:us-east-1:123456789012:table/mock/stream/2026-11-24T00:00:00.000"
+  }
 }
 
 mock_resource "aws_iam_role" {

@@ -98,15 +98,27 @@ class DataApi:
         self.backend = Backend(self.server.pool)
 
     def execute_statement(self, **request: Any) -> Mapping[str, Any]:
+        return self._call("/Execute", request)
+
+    def begin_transaction(self, **request: Any) -> Mapping[str, Any]:
+        return self._call("/BeginTransaction", request)
+
+    def commit_transaction(self, **request: Any) -> Mapping[str, Any]:
+        return self._call("/CommitTransaction", request)
+
+    def rollback_transaction(self, **request: Any) -> Mapping[str, Any]:
+        return self._call("/RollbackTransaction", request)
+
+    def _call(self, path: str, request: dict[str, Any]) -> Mapping[str, Any]:
         self.calls += 1
         secret = json.loads(self.secrets.values[request["secretArn"]])
-        login = Login(secret["username"], secret["password"], request["database"])
+        login = Login(secret["username"], secret["password"], request.get("database", ""))
         try:
             # Through JSON, as a request and an answer go.
             answer: dict[str, Any] = json.loads(
-                json.dumps(self.backend.answer("/Execute", json.loads(json.dumps(request)), login))
+                json.dumps(self.backend.answer(path, json.loads(json.dumps(request)), login))
             )
         except DataApiError as error:
             details = {"Error": {"Code": error.code, "Message": error.message}}
-            raise ClientError(details, "ExecuteStatement") from None  # type: ignore[arg-type]
+            raise ClientError(details, path) from None  # type: ignore[arg-type]
         return answer

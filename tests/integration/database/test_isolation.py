@@ -229,7 +229,8 @@ def test_no_login_is_privileged_or_belongs_to_another(cluster: Cluster, login: s
     belongs = cluster.sql(
         f"""SELECT roleid::regrole::text FROM pg_auth_members WHERE member = '{role}'::regrole"""
     )
-    assert belongs == []
+    # To hand over to it what searches: nothing is inherited, and it may read chunks only.
+    assert belongs == ([["chatbot_search"]] if login == "migrator" else [])
     others = {"migrator", "app", "worker"} - {login}
     for other in ("rdsadmin", "chatbot_master", *(f"chatbot_{name}" for name in others)):
         with pytest.raises(Exception, match="permission denied"):
@@ -305,6 +306,15 @@ FORBIDDEN = (
     " VALUES (gen_random_uuid(), 'x', 'x')",
     "INSERT INTO app.audit_log (id, action, resource_type) VALUES (gen_random_uuid(), 'x', 'x')",
 )
+# Besides, to `app`.
+FORBIDDEN_TO_APP = (
+    "SELECT content FROM app.chunks",
+    "SELECT embedding FROM app.chunks",
+    "INSERT INTO app.chunks (document_id) VALUES (gen_random_uuid())",
+    "UPDATE app.chunks SET content = 'mine'",
+    "DELETE FROM app.document_versions",
+    "SET ROLE chatbot_search",
+)
 # Besides, to `worker`.
 FORBIDDEN_TO_WORKER = (
     "SELECT * FROM app.users",
@@ -324,7 +334,7 @@ FORBIDDEN_TO_WORKER = (
 
 @pytest.mark.parametrize(
     ("login", "statements"),
-    [("app", FORBIDDEN), ("worker", (*FORBIDDEN, *FORBIDDEN_TO_WORKER))],
+    [("app", (*FORBIDDEN, *FORBIDDEN_TO_APP)), ("worker", (*FORBIDDEN, *FORBIDDEN_TO_WORKER))],
 )
 def test_every_statement_tried_is_refused(
     cluster: Cluster, login: str, statements: tuple[str, ...]
@@ -379,8 +389,9 @@ def test_app_and_worker_run_no_functions_but_theirs(cluster: Cluster) -> None:
         return {row[0] for row in rows}
 
     inside = {"user_id", "workspace_id", "administrator", "enter", "fail", "json", "page", "pieces"}
+    inside |= {"search", "remove_document"}
     assert granted("chatbot_worker") == inside | {
-        "system", "due_purges", "purge_user", "purge_workspace", "workspace_ids",
+        "system", "due_purges", "purge_user", "purge_workspace", "replace_chunks", "workspace_ids",
     }  # fmt: skip
     assert granted("chatbot_app") == inside | {
         "all_permissions", "permissions", "claim", "keep", "query", "register", "credentials",

@@ -5,6 +5,7 @@ Quotations are from the Step Functions Developer Guide and API Reference.
 
 import json
 import statistics
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -762,3 +763,14 @@ def test_a_machine_calls_the_bedrock_stand_in(module: str, tmp_path: Path) -> No
     assert json.loads(found["output"]) == "hi"
     sent = {"messages": [{"role": "user", "content": [{"text": "hello"}]}]}
     assert asked == [("/model/model/converse", sent)]
+
+
+def test_time_in_expressions_is_the_time_of_day(stack: Server) -> None:
+    """JSONata's `$millis()`: "the number of milliseconds since the Unix Epoch"."""
+    before = time.time() * 1000
+    states = {
+        "Ask": {"Type": "Pass", "Output": "{% [$millis(), $toMillis($now())] %}", "End": True}
+    }
+    found = json.loads(run(stack, states)["output"])
+    for milliseconds in found:
+        assert before - 1 <= milliseconds <= time.time() * 1000

@@ -8,10 +8,22 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
-from chatbot import aws, connections, conversations, database, deletion, feedback, purging, tables
+from chatbot import (
+    aws,
+    connections,
+    conversations,
+    database,
+    deletion,
+    documents,
+    feedback,
+    purging,
+    sources,
+    tables,
+)
 from chatbot.errors import RetryLater, ServiceUnavailable
 from chatbot.feedback import Answered
 from chatbot.identifiers import new_id, now_ms, timestamp
+from chatbot.settings import settings
 from functions.feedback import storage
 from functions.purge import handler as purge
 from functions.purge import steps
@@ -20,6 +32,7 @@ from tests.unit.conftest import fresh_settings
 
 ELSEWHERE = "0190bbbb-0000-7000-8000-000000000000"
 STORES = [table for table in KEYS if table != "usage"]
+OF_USERS = {"conversations", "turns", "connections", "feedback"}
 
 
 class Rows:
@@ -29,6 +42,7 @@ class Rows:
         self.others = others
         self.users: list[str] = []
         self.workspaces: list[str] = []
+        self.sources: dict[str, list[str]] = {}
         self.more = 0  # how often a workspace's rows are not all gone yet
         self.told: list[tuple[str, Any]] = []
 
@@ -51,7 +65,14 @@ class Rows:
                 return [w for w in known if w > params.get("after", "")][:1]
         return self.others(function, params)
 
-    def system(self, workspace_id: str, statement: str, params: dict[str, Any]) -> Any:
+    def system(
+        self, workspace_id: str, statement: str, params: dict[str, Any] | None = None
+    ) -> Any:
+        if statement == steps.SOURCES:
+            return list(self.sources.get(workspace_id, []))
+        if statement == steps.FORGET_SOURCE:
+            self.sources[workspace_id].remove((params or {})["id"])
+            return True
         assert "app.audit_log" in statement
         self.told.append((workspace_id, params))
         return True
@@ -61,6 +82,10 @@ class Rows:
 def rows(world: World, monkeypatch: pytest.MonkeyPatch) -> Rows:
     world.permissions[OTHER_USER] = ["chat:use", "conversations:read_all"]
     made = Rows(database.call)
+    aws.client("s3").create_bucket(
+        Bucket=settings().documents_bucket,
+        CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+    )
     monkeypatch.setattr(database, "call", made.call)
     monkeypatch.setattr(database, "system", made.system)
     return made
@@ -157,7 +182,7 @@ def test_nothing_of_a_user_is_left_and_all_of_another(world: World, rows: Rows) 
     assert rows.users == [OTHER_USER]
     assert (count(), count(ELSEWHERE)) == (1, 1)
     left = mentions(OTHER_USER)
-    assert {item["table"] for item in left} == set(STORES)
+    assert {item["table"] for item in left} == OF_USERS
     assert [item for item in usage() if item["item"].startswith("DAY#")] == days
     run("user", USER)
     assert mentions(OTHER_USER) == left
@@ -185,6 +210,54 @@ def test_nothing_of_a_workspace_is_left_and_all_of_another(world: World, rows: R
     assert (count(), count(ELSEWHERE)) == (0, 4)
     run("workspace", WORKSPACE)
     assert mentions(*kept) == whole
+
+
+def stock(workspace: str, rows: Rows) -> str:
+    """A source with a secret, a schedule, a job and a document."""
+    source_id = str(uuid4())
+    row = {
+        "id": source_id,
+        "provider": "slack",
+        "config": {},
+        "schedule": "rate(1 hour)",
+        "is_enabled": True,
+    }
+    sources.provide(workspace, row, {"bot_token": "token"})
+    rows.sources.setdefault(workspace, []).append(source_id)
+    documents.put(workspace, source_id, "1", "Title", None, "Text", None, "run")
+    put = aws.client("dynamodb").put_item
+    put(
+        TableName="jobs",
+        Item=tables.pack({"source_id": source_id, "job_id": "1", "workspace_id": workspace}),
+    )
+    return source_id
+
+
+def knowledge() -> list[str]:
+    """What is in the bucket, and the names of secrets and schedules."""
+    objects = aws.client("s3").list_objects_v2(Bucket=settings().documents_bucket)
+    secrets = aws.client("secretsmanager").list_secrets()["SecretList"]
+    schedules = aws.client("scheduler").list_schedules(GroupName=settings().source_schedule_group)
+    names = [item["Key"] for item in objects.get("Contents", [])]
+    names += [secret["Name"] for secret in secrets]
+    return names + [schedule["Name"] for schedule in schedules["Schedules"]]
+
+
+def test_sources_and_documents_of_a_workspace_go_and_those_of_another_stay(
+    world: World, rows: Rows
+) -> None:
+    aws.client("scheduler").create_schedule_group(Name=settings().source_schedule_group)
+    gone, kept = stock(WORKSPACE, rows), stock(ELSEWHERE, rows)
+    whole = mentions(kept)
+    rows.workspaces = [WORKSPACE, ELSEWHERE]
+    run("workspace", WORKSPACE)
+    assert mentions(WORKSPACE, gone) == []
+    assert [name for name in knowledge() if WORKSPACE in name or gone in name] == []
+    assert mentions(kept) == whole
+    assert len([name for name in knowledge() if ELSEWHERE in name or kept in name]) == 3
+    assert rows.sources == {WORKSPACE: [], ELSEWHERE: [kept]}
+    run("workspace", WORKSPACE)
+    assert mentions(kept) == whole
 
 
 def test_running_turn_is_ended_when_its_workspace_is_purged(world: World, rows: Rows) -> None:

@@ -104,13 +104,14 @@ def test_content_is_stored_as_it_came_when_it_is(content: str, world: World) -> 
     assert world.conversation(ack["conversation_id"])["message_count"] == 2
 
 
-def test_execution_gets_ids_only_when_a_turn_starts(world: World) -> None:
+def test_execution_gets_no_content_when_a_turn_starts(world: World) -> None:
     ack = world.chat(world.connect("ann"))
     assert world.machine.inputs == {
         ack["message_id"]: {
             "message_id": ack["message_id"],
             "conversation_id": ack["conversation_id"],
             "request_id": "request",
+            "knowledge": False,
         }
     }
 

@@ -33,8 +33,11 @@ KEYS: dict[str, tuple[tuple[str, str], ...]] = {
     "connections": (("topic", "S"), ("connection_id", "S")),
     "usage": (("workspace_id", "S"), ("item", "S")),
     "feedback": (("workspace_id", "S"), ("item", "S")),
+    "documents": (("document_id", "S"),),
+    "jobs": (("source_id", "S"), ("job_id", "S")),
 }
 INDEXES = {
+    "documents": {"by_workspace": ("workspace_id", "created_key")},
     "conversations": {
         "by_owner": ("owner", "created_key"),
         "by_user": ("user_id", "created_key"),
@@ -83,7 +86,7 @@ def make_tables() -> None:
 
 def _schema(names: list[str]) -> list[dict[str, str]]:
     kinds = ("HASH", "RANGE")
-    return [{"AttributeName": n, "KeyType": k} for n, k in zip(names, kinds, strict=True)]
+    return [{"AttributeName": n, "KeyType": k} for n, k in zip(names, kinds, strict=False)]
 
 
 def one_at_a_time(client: Any, monkeypatch: Any) -> None:
@@ -244,6 +247,7 @@ class World:
             "temperature": 0.5,
             "top_p": None,
             "max_tokens": 100,
+            "knowledge": {"enabled": False, "top_k": 5},
         }
         real = aws.client
         one_at_a_time(real("dynamodb"), monkeypatch)

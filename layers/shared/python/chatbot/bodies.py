@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,6 +25,8 @@ class Body(BaseModel):
         extra="forbid", strict=True, allow_inf_nan=False, defer_build=True, frozen=True
     )
 
+    max_bytes: ClassVar[int] = MAX_BODY_BYTES
+
     def changes(self) -> dict[str, Any]:
         """The fields that the client sent, as JSON values: a merge patch keeps its nulls."""
         return self.model_dump(mode="json", exclude_unset=True)
@@ -35,7 +37,7 @@ def read[Model: Body](event: Mapping[str, Any], model: type[Model]) -> tuple[Mod
 
     Raises `BadRequest`, `PayloadTooLarge`, `UnsupportedMediaType` and `ValidationFailed`.
     """
-    text = _body_text(event)
+    text = _body_text(event, model.max_bytes)
     try:
         parsed = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
@@ -58,7 +60,7 @@ def read[Model: Body](event: Mapping[str, Any], model: type[Model]) -> tuple[Mod
         ) from None
 
 
-def _body_text(event: Mapping[str, Any]) -> str:
+def _body_text(event: Mapping[str, Any], max_bytes: int) -> str:
     raw: str = event.get("body") or ""
     if not raw:
         raise BadRequest("a JSON body is required")
@@ -70,8 +72,8 @@ def _body_text(event: Mapping[str, Any]) -> str:
         raise UnsupportedMediaType("the body must be application/json in UTF-8")
     try:
         encoded = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
-        if len(encoded) > MAX_BODY_BYTES:
-            raise PayloadTooLarge(f"the body may have {MAX_BODY_BYTES} bytes")
+        if len(encoded) > max_bytes:
+            raise PayloadTooLarge(f"the body may have {max_bytes} bytes")
         # In the place of bytes that are no UTF-8 the gateway passes U+FFFD, which is longer.
         length = headers.get("content-length", "")
         if "\ufffd" in raw and length.isdecimal() and int(length) != len(encoded):

@@ -89,7 +89,7 @@ class _End:
                 "content": self.text,
                 "stop_reason": self.outcome.stop_reason,
                 "usage": self.usage,
-                "citations": [],
+                "citations": self.outcome.citations,
                 "error": self.outcome.error,
             },
         )
@@ -176,13 +176,14 @@ class _End:
             settings().conversations_table,
             conversations.message_key(self.head.conversation_id, self.head.message_id),
             "SET content = :text, #status = :status, stop_reason = :reason, #usage = :usage,"
-            " #error = :error, updated_at = :at",
+            " #error = :error, citations = :citations, updated_at = :at",
             {
                 ":text": self.text,
                 ":status": self.outcome.status,
                 ":reason": self.outcome.stop_reason,
                 ":usage": self.usage,
                 ":error": self.outcome.error,
+                ":citations": self.outcome.citations,
                 ":at": timestamp(self.at),
             },
             "attribute_exists(conversation_id)",

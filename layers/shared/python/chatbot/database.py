@@ -12,7 +12,8 @@ import json
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, Protocol, TypedDict
 
 from botocore.exceptions import (
@@ -164,10 +165,17 @@ def call(function: str, params: Mapping[str, Any], *, repeatable: bool = False) 
     )
 
 
-def system(workspace_id: str, statement: str, params: Mapping[str, Any] | None = None) -> Any:
+def system(
+    workspace_id: str,
+    statement: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    transaction: str | None = None,
+) -> Any:
     """Run `statement` for no user, pinned to one workspace; only the worker's login may.
 
-    Statement, answer and errors are those of `query`.
+    Statement, answer and errors are those of `query`. Within a `transaction` nothing is repeated:
+    an error has ended it.
     """
     return _run(
         "SELECT app.pieces(app.system(:workspace_id::uuid, :statement, :params::jsonb,"
@@ -179,12 +187,39 @@ def system(workspace_id: str, statement: str, params: Mapping[str, Any] | None =
             "request_id": log.request_id(),
         },
         statement.lstrip().startswith("SELECT"),
+        transaction,
     )
 
 
-def _run(sql: str, params: Mapping[str, Any], repeatable: bool) -> Any:
+@contextmanager
+def transaction() -> Iterator[str]:
+    """A transaction for several calls of `system`: its id. Rolled back where the body raises.
+
+    For what is too large for one call (4 MiB); all else is one statement.
+    """
+    client = aws.client("rds-data")
+    target = {
+        "resourceArn": settings().database_cluster_arn,
+        "secretArn": settings().database_secret_arn,
+    }
+    begun: str = client.begin_transaction(**target, database=settings().database_name)[
+        "transactionId"
+    ]
     try:
-        return execute(sql, params, repeatable=repeatable)
+        yield begun
+    except BaseException:
+        # A statement that failed has ended it already.
+        with suppress(ClientError):
+            client.rollback_transaction(**target, transactionId=begun)
+        raise
+    client.commit_transaction(**target, transactionId=begun)
+
+
+def _run(
+    sql: str, params: Mapping[str, Any], repeatable: bool, transaction: str | None = None
+) -> Any:
+    try:
+        return execute(sql, params, repeatable=repeatable, transaction=transaction)
     except StatementFailed as failure:
         raise _problem(failure) from None
 
@@ -195,6 +230,7 @@ def execute(
     *,
     secret_arn: str | None = None,
     repeatable: bool = False,
+    transaction: str | None = None,
 ) -> Any:
     """Execute one statement as the login of a secret, by default the function's own.
 
@@ -203,7 +239,7 @@ def execute(
     `database_wait_seconds` have passed; `repeatable` says that it may even run twice.
     Raises `ServiceUnavailable`, `StatementFailed`.
     """
-    request = {
+    request: dict[str, Any] = {
         "resourceArn": settings().database_cluster_arn,
         "secretArn": secret_arn or settings().database_secret_arn,
         "database": settings().database_name,
@@ -211,6 +247,8 @@ def execute(
         "parameters": [_parameter(name, value) for name, value in (params or {}).items()],
         "continueAfterTimeout": False,
     }
+    if transaction is not None:
+        request["transactionId"] = transaction
     rows = _patiently(request, repeatable).get("records", [])
     text = "".join(row[0].get("stringValue", "") for row in rows if row)
     return json.loads(text) if text else None
@@ -233,15 +271,17 @@ def _patiently(request: Mapping[str, Any], repeatable: bool) -> dict[str, Any]:
             answer: dict[str, Any] = aws.client("rds-data").execute_statement(**request)
             return answer
         except (EndpointConnectionError, ConnectTimeoutError):
-            pass  # nothing was sent
+            if "transactionId" in request:
+                raise _away() from None
+            # Nothing was sent.
         except BotoCoreError as error:
-            if not repeatable:
+            if not repeatable or "transactionId" in request:
                 raise _away() from error
         except ClientError as error:
             failure = _failure(error)
             if failure.code not in _NOT_RUN | _UNKNOWN:
                 raise failure from None
-            if failure.code in _UNKNOWN and not repeatable:
+            if "transactionId" in request or (failure.code in _UNKNOWN and not repeatable):
                 raise _away() from None
         # Jitter, so that the callers of a waking database do not come back all at once.
         delay = pause * random.uniform(0.5, 1.5)  # noqa: S311

@@ -31,6 +31,10 @@ class Code(StrEnum):
     EXECUTION_DIED = "CHAT009"  # an execution failed, timed out or was aborted
     TURN_DIED = "CHAT010"  # a turn's lease ran out, and it was ended
     WATCH_FAILED = "CHAT011"  # a message of the queue that looks after turns comes again
+    RETRIEVAL_FAILED = "CHAT012"  # an answer is made without the passages that it should have had
+    DOCUMENT_RETRIED = "EMBED001"  # a change of a document comes again
+    DOCUMENT_FAILED = "EMBED002"  # a document is `failed` and in the dead-letter queue
+    DOCUMENT_SKIPPED = "INGEST001"  # a document of a source could not be read; the next run tries
     PURGE_NOT_STARTED = "PURGE001"  # the daily run makes up for it
     PURGE_FAILED = "PURGE002"  # one of those of the daily run; the others are done
     PURGED = "PURGE003"  # a call's part of a purge is done

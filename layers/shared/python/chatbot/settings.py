@@ -46,6 +46,18 @@ class Settings(NamedTuple):
     turn_watch_queue_url: str
     chat_state_machine_arn: str
     purge_state_machine_arn: str
+    documents_table: str
+    documents_bucket: str
+    embed_dead_letter_queue_url: str
+    jobs_table: str
+    ingest_state_machine_arn: str
+    remove_state_machine_arn: str
+    source_schedule_group: str
+    scheduler_role_arn: str
+    scheduler_dead_letter_arn: str
+    source_secret_prefix: str
+    allowed_private_networks: list[str]
+    sweep_max_percent: int
     websocket_callback_url: str
     websocket_allowed_origins: list[str]
 

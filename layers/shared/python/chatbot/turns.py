@@ -1,7 +1,8 @@
 """One answer in the making: its head, its frame log, and the lease that shows that it is alive.
 
-The table `turns` has a partition a turn: the head under seq 0, one item a frame from 1. A frame is
-put only where none is, so of two producers one loses, and knows it.
+The table `turns` has a partition a turn: the head under seq 0, one item a frame from 1, and under
+-1 the passages that were found for it. A frame is put only where none is, so of two producers one
+loses, and knows it.
 """
 
 import json
@@ -18,6 +19,7 @@ from chatbot.settings import settings
 
 FIRST_LEASE_MS = 20_000  # from the opening to a producer's first sign of life
 LEASE_MS = 15_000
+RETRIEVAL_LEASE_MS = 30_000  # a whole try of the state before the producer
 PRODUCER_MS = 5_000  # after that long without a sign of life another producer may take over
 REPLAY_MS = 3_600_000  # a turn's frames can be had for an hour after its end
 FRAME_TTL_SECONDS = 3 * 3600  # the longest execution, and the hour after its end
@@ -30,12 +32,14 @@ class Lost(Exception):
 
 
 class Outcome(NamedTuple):
-    """How a turn ended. `usage` is {input_tokens, output_tokens, estimated}, None if unknown."""
+    """How a turn ended. `usage` is {input_tokens, output_tokens, estimated}, None if unknown;
+    `citations` are the contract's."""
 
     status: str
     stop_reason: str
     usage: dict[str, Any] | None = None
     error: dict[str, str] | None = None
+    citations: Sequence[dict[str, Any]] = ()
 
     @classmethod
     def failed(cls, code: str, detail: str, usage: dict[str, Any] | None = None) -> Self:
@@ -212,6 +216,12 @@ def renew(message_id: str, producer: str, input_estimate: int) -> Head:
     )
 
 
+def retrieve(message_id: str) -> Head:
+    """Show a sign of life before there is a producer. Raises `Lost` after the end."""
+    lease = {":lease": now_ms() + RETRIEVAL_LEASE_MS}
+    return _update(message_id, "#status = :running", "SET lease_until = :lease", lease)
+
+
 def release(message_id: str, producer: str) -> None:
     """Leave the turn to the next producer. Raises `Lost`."""
     _update(
@@ -229,6 +239,7 @@ def settle(message_id: str, producer: str, outcome: Outcome) -> None:
         "stop_reason": outcome.stop_reason,
         "usage": outcome.usage,
         "error": outcome.error,
+        "citations": outcome.citations,
     }
     _update(
         message_id,
