@@ -56,10 +56,10 @@ def read(request: Request, source_id: str) -> Any:
 def update(request: Request, source_id: str, body: SourcePatch) -> Any:
     """Change a source."""
     changes = body.changes()
-    source = request.query(SELECT, {"id": source_id})
     if "config" in changes or "credentials" in changes:
         from functions.sources import bodies
 
+        source = request.query(SELECT, {"id": source_id})
         merged = {**source["config"], **changes.get("config", {})}
         config = {name: value for name, value in merged.items() if value is not None}
         bodies.check_config(source["provider"], config)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
+from chatbot import tables
+from chatbot.identifiers import created_at, new_id, now_ms
+from functions.sources.jobs import NO_COUNTS
 from tests.e2e.client import Chat, Rest, Tenant, sign_up
+from tests.e2e.conftest import Stack
+from tests.e2e.sources import NEVER, until
 
 ACTORS = (
     "owner",
@@ -53,7 +58,57 @@ def _answered(tenant: Tenant, chatbot_id: str, token: str) -> dict[str, str]:
     return {"conversation_id": turn.ack["conversation_id"], "message_id": turn.message_id}
 
 
-def _furnish(tenant: Tenant, bystander: Tenant) -> dict[str, str]:
+def _running(stack: Stack, tenant: Tenant, source_id: str) -> str:
+    """The id of a job that runs as long as the tests do."""
+    job_id = new_id()
+    at = created_at(job_id)
+    common = {
+        "workspace_id": tenant.workspace_id,
+        "source_id": source_id,
+        "lease_until": now_ms() + 10**9,
+    }
+    job = {
+        "trigger": "manual",
+        "status": "running",
+        "created_at": at,
+        "created_key": f"{at}#{job_id}",
+        "updated_at": at,
+        "started_at": at,
+        "counts": json.dumps(NO_COUNTS),
+    }
+    for row in ({"job_id": job_id, **job}, {"job_id": "LOCK", "holder": job_id}):
+        stack.client("dynamodb").put_item(
+            TableName=stack.outputs["table_names"]["jobs"], Item=tables.pack(common | row)
+        )
+    return job_id
+
+
+def _known(stack: Stack, tenant: Tenant) -> dict[str, str]:
+    """A source with a job that runs, and a document."""
+    source = tenant.rest.ok(
+        "POST",
+        f"{tenant.path}/sources",
+        {
+            "provider": "slack",
+            "name": "Own",
+            "config": {},
+            "credentials": {"bot_token": "xoxb-unknown"},
+            "schedule": NEVER,
+        },
+    )
+    document = tenant.rest.ok(
+        "POST", f"{tenant.path}/documents", {"title": "Own", "content": "Some text."}
+    )
+    path = f"{tenant.path}/documents/{document['id']}"
+    until(lambda: tenant.rest.ok("GET", path)["status"] == "embedded", 30)
+    return {
+        "source_id": source["id"],
+        "job_id": _running(stack, tenant, source["id"]),
+        "document_id": document["id"],
+    }
+
+
+def _furnish(stack: Stack, tenant: Tenant, bystander: Tenant) -> dict[str, str]:
     """Rows of every kind in a tenant's workspace; the bystander becomes a viewer of it."""
     rest = tenant.rest
     roles = {r["name"]: r["id"] for r in rest.ok("GET", f"{tenant.path}/roles")["items"]}
@@ -70,6 +125,7 @@ def _furnish(tenant: Tenant, bystander: Tenant) -> dict[str, str]:
         "user_id": bystander.user["id"],
         "role_id": role["id"],
         "invitation_id": invitation["id"],
+        **_known(stack, tenant),
         **{f"{name}_role_id": roles[name] for name in MEMBERS},
     }
 
@@ -82,15 +138,16 @@ def invite(tenant: Tenant, guest: Tenant, role_id: str) -> None:
     assert made["status"] == "accepted", made
 
 
-def make_cast(outputs: dict[str, Any]) -> Cast:
+def make_cast(stack: Stack) -> Cast:
     """Sign everybody up and in, through the front door."""
+    outputs = stack.outputs
     names = ("owner", "admin", "editor", "viewer", "stranger", "deactivated", "ours", "others")
     with ThreadPoolExecutor(len(names)) as pool:
         made = pool.map(lambda _: sign_up(outputs["api_url"], outputs["websocket_url"]), names)
         tenants = dict(zip(names, made, strict=True))
     owner, stranger = tenants["owner"], tenants["stranger"]
-    ids = _furnish(owner, tenants["ours"])
-    theirs = _furnish(stranger, tenants["others"])
+    ids = _furnish(stack, owner, tenants["ours"])
+    theirs = _furnish(stack, stranger, tenants["others"])
     for name in ("admin", "editor", "viewer"):
         invite(owner, tenants[name], ids[f"{name}_role_id"])
     invite(owner, tenants["deactivated"], ids["owner_role_id"])

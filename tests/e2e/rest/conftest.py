@@ -29,7 +29,7 @@ def cast(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Cast:
     with (folder / "cast.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():
-            file.write_text(json.dumps(asdict(make_cast(stack.outputs))))
+            file.write_text(json.dumps(asdict(make_cast(stack))))
     made = json.loads(file.read_text())
     people = {name: Person(**person) for name, person in made.pop("people").items()}
     return Cast(people=people, **made)

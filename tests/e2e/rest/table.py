@@ -124,6 +124,17 @@ def _person(_: Ids) -> dict[str, Any]:
     }
 
 
+def _source(_: Ids) -> dict[str, Any]:
+    """A source that no schedule ever runs."""
+    return {
+        "provider": "slack",
+        "name": _name(),
+        "config": {},
+        "credentials": {"bot_token": "xoxb-unknown"},
+        "schedule": "cron(0 0 1 1 ? 2199)",
+    }
+
+
 W = "/workspaces/{workspace_id}"
 ROWS = [
     Row("POST /auth/register", OPEN, 201, _person),
@@ -222,6 +233,25 @@ ROWS = [
     ),
     Row(f"GET {W}/feedback", "feedback:read"),
     Row(f"GET {W}/feedback/summary", "feedback:read"),
+    Row(f"GET {W}/sources", "sources:read"),
+    Row(f"POST {W}/sources", "sources:write", 201, _source),
+    Row(f"GET {W}/sources/{{source_id}}", "sources:read"),
+    Row(f"PATCH {W}/sources/{{source_id}}", "sources:write", 412, lambda _: {"name": "Other"}),
+    Row(f"DELETE {W}/sources/{{source_id}}", "sources:write", 412),
+    Row(f"POST {W}/sources/{{source_id}}/sync", "sources:write", 409),  # one runs already
+    Row(f"POST {W}/sources/{{source_id}}/replay", "sources:write", 202),
+    Row(f"GET {W}/jobs", "sources:read"),
+    Row(f"GET {W}/jobs/{{job_id}}", "sources:read"),
+    Row(f"GET {W}/documents", "documents:read"),
+    Row(
+        f"POST {W}/documents",
+        "documents:write",
+        201,
+        lambda _: {"title": _name(), "content": "Some text."},
+    ),
+    Row(f"GET {W}/documents/{{document_id}}", "documents:read"),
+    Row(f"DELETE {W}/documents/{{document_id}}", "documents:write", 412),
+    Row(f"POST {W}/search", "chat:use", 200, lambda _: {"query": "some text"}),
     Row(f"GET {W}/usage", "usage:read"),
     Row(f"GET {W}/audit", "audit:read"),
 ]

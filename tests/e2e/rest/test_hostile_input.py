@@ -139,7 +139,8 @@ def read_again(inside: Inside, row: Row, person: Person, answer: Answer) -> Any:
 @pytest.mark.parametrize("row", WITH_BODY, ids=lambda row: row.name)
 def test_value_is_refused_when_it_has_the_wrong_type(row: Row, cast: Cast, inside: Inside) -> None:
     person = caller(row, cast)
-    raw = [(path, [*NO_TEXTS, '"' + "x" * 100_000 + '"']) for path in fields(row, "string")]
+    long = [] if row.path.endswith("/documents") else ['"' + "x" * 100_000 + '"']
+    raw = [(path, [*NO_TEXTS, *long]) for path in fields(row, "string")]
     raw += [(path, NO_NUMBERS) for path in fields(row, "number")]
     assert raw or row.path.endswith("/roles")
     for path, values in raw:
@@ -165,7 +166,6 @@ SHAPES: dict[str, tuple[int, str | None]] = {
     "text": (422, '"text"'),
     "unknown fields": (422, json.dumps({f"unknown {n}": n for n in range(5000)})),
     "deep in a field": (422, '{"name": ' + "[" * 500 + "]" * 500 + "}"),
-    "large": (413, json.dumps({"name": "x" * 300_000})),
 }
 MEDIA_TYPES = [
     "text/plain",
@@ -180,7 +180,8 @@ MEDIA_TYPES = [
 def test_body_is_refused_when_its_form_is_wrong(row: Row, cast: Cast, inside: Inside) -> None:
     person = caller(row, cast)
     url = row.url(person.ids)
-    for name, (status, text) in SHAPES.items():
+    large = json.dumps({"name": "x" * route_of(row).body_model().max_bytes})
+    for name, (status, text) in {**SHAPES, "large": (413, large)}.items():
         answer = inside(row.method, url, person, text)
         refused(answer, name)
         assert answer.status == status, name

@@ -189,6 +189,55 @@ def unrated(place: Place, ids: Sequence[str]) -> None:
     tables.delete_all(settings().feedback_table, keys)
 
 
+def written(place: Place, number: int) -> list[str]:
+    ids = [any_id() for _ in range(number)]
+    put(
+        settings().documents_table,
+        [
+            {
+                "document_id": id_,
+                "workspace_id": place.workspace_id,
+                "created_key": f"{created_at(id_)}#{id_}",
+                "created_at": created_at(id_),
+                "updated_at": created_at(id_),
+                "title": "n",
+                "status": "embedded",
+                "version": 1,
+                "chunk_count": 1,
+            }
+            for id_ in ids
+        ],
+    )
+    return ids
+
+
+def unwritten(_: Place, ids: Sequence[str]) -> None:
+    tables.delete_all(settings().documents_table, [{"document_id": id_} for id_ in ids])
+
+
+def job_key(place: Place, id_: str) -> dict[str, str]:
+    return {"source_id": place.workspace_id, "job_id": id_}
+
+
+def run(place: Place, number: int) -> list[str]:
+    ids = [any_id() for _ in range(number)]
+    put(
+        settings().jobs_table,
+        [
+            job_key(place, id_)
+            | dict.fromkeys(("created_at", "updated_at", "started_at"), created_at(id_))
+            | {"workspace_id": place.workspace_id, "created_key": f"{created_at(id_)}#{id_}"}
+            | {"trigger": "manual", "status": "succeeded", "counts": "{}", "lease_until": 0}
+            for id_ in ids
+        ],
+    )
+    return ids
+
+
+def not_run(place: Place, ids: Sequence[str]) -> None:
+    tables.delete_all(settings().jobs_table, [job_key(place, id_) for id_ in ids])
+
+
 KINDS = {
     "/users": Kind(users, deleted("users")),
     "/workspaces": Kind(workspaces, deleted("workspaces")),
@@ -208,6 +257,13 @@ KINDS = {
     f"{W}/conversations": Kind(started, forgotten),
     f"{W}/conversations/{{conversation_id}}/messages": Kind(said, unsaid),
     f"{W}/feedback": Kind(rated, unrated),
+    f"{W}/sources": stored(
+        "sources",
+        "provider, name, config, schedule, is_enabled",
+        "'slack', 'n', '{}', 'rate(1 hour)', true",
+    ),
+    f"{W}/jobs": Kind(run, not_run),
+    f"{W}/documents": Kind(written, unwritten),
     f"{W}/audit": stored("audit_log", "action, resource_type", "'create', 'test'"),
 }
 OF_THE_ENVIRONMENT = {f"{W}/permissions", f"{W}/models"}  # nothing comes or goes

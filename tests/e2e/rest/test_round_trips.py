@@ -41,6 +41,10 @@ def test_change_takes_one_call_to_the_database(
     invitation_id = inside("POST", f"{tenant.path}/invitations", person, invited).json["id"]
     chat = {"chatbot_id": tenant.chatbot_id}
     chat_id = inside("POST", f"{tenant.path}/conversations", person, chat).json["id"]
+    source = next(row for row in rows() if row.route.endswith("/sources") and row.status == 201)
+    source_id = inside("POST", f"{tenant.path}/sources", person, source.body({})).json["id"]
+    text = {"title": "One", "content": "Some text."}
+    document_id = inside("POST", f"{tenant.path}/documents", person, text).json["id"]
     for method, path, body, calls in [
         ("PATCH", "/users/me", {"full_name": "Other"}, 1),
         ("PATCH", tenant.path, {"name": "Other"}, 1),
@@ -52,6 +56,11 @@ def test_change_takes_one_call_to_the_database(
         # Deleted in DynamoDB once PostgreSQL has let the caller; then the audit trail is told.
         ("DELETE", f"{tenant.path}/conversations/{chat_id}", None, 2),
         ("DELETE", f"{tenant.path}/chatbots/{tenant.chatbot_id}", None, 1),
+        ("PATCH", f"{tenant.path}/sources/{source_id}", {"name": "Other"}, 1),
+        # The machine that removes what it has is started first, by whoever may.
+        ("DELETE", f"{tenant.path}/sources/{source_id}", None, 2),
+        # Taken out of DynamoDB first, by whoever may, then out of the search.
+        ("DELETE", f"{tenant.path}/documents/{document_id}", None, 2),
         ("DELETE", tenant.path, None, 1),
         # bcrypt compares in between.
         (
