@@ -100,7 +100,7 @@ def literal_address(host: str) -> IPv4Address | IPv6Address | None:
         pass
     try:
         return IPv4Address(socket.inet_aton(text))  # 2130706433, 0x7f.1, 0177.0.0.1, 127.1
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         return None
 
 
@@ -158,7 +158,7 @@ def _addresses(host: str, port: int) -> Sequence[str]:
     else:
         try:
             answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (socket.gaierror, UnicodeError):
+        except (socket.gaierror, ValueError):
             raise NameUnknown from None
         found = [ip_address(answer[4][0]) for answer in answers]
     if not all(is_allowed(address) for address in found):
@@ -189,18 +189,23 @@ class _Pinned(HTTPConnection):
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3's own
         """The head of an answer, for which there is as much time in all as for one piece of it."""
-        timer = threading.Timer(self.timeout or READ_SECONDS, _hang_up, [self.sock])
+        connected, is_late = self.sock, threading.Event()
+
+        def hang_up() -> None:
+            is_late.set()
+            with suppress(OSError):
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)  # below TLS, which may be busy
+
+        timer = threading.Timer(self.timeout or READ_SECONDS, hang_up)
         timer.daemon = True
         timer.start()
         try:
-            return super().getresponse()
+            response = super().getresponse()
         finally:
             timer.cancel()
-
-
-def _hang_up(connected: socket.socket) -> None:
-    with suppress(OSError):
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)  # below TLS, which may be busy
+        if is_late.is_set():
+            raise TimeoutError  # to http.client the end of the connection is the end of the head
+        return response
 
 
 class _PinnedTls(_Pinned, HTTPSConnection):
@@ -221,6 +226,12 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: for a redirect `requests` would prepare the next request, even where it may not
+        send it, and read this answer for that, however long it is."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back with a status of success; the header names are in any case."""
@@ -239,6 +250,12 @@ class Answer:
         """The URL of a relation in the header `Link`."""
         links = requests.utils.parse_header_links(self.headers.get("Link", ""))
         return next((link["url"] for link in links if link.get("rel") == relation), None)
+
+
+def within(seconds: float) -> Callable[[], float]:
+    """What is left of so many seconds from now on, as `Client` asks for it."""
+    end = time.monotonic() + seconds
+    return lambda: end - time.monotonic()
 
 
 class Client:
@@ -265,7 +282,7 @@ class Client:
         self._params = dict(params or {})
         self._secrets = secrets
         self._reserve = reserve
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False  # no proxy and no .netrc between us and the check
         self._session.headers["Accept-Encoding"] = "gzip"
         for scheme in ("http://", "https://"):
@@ -360,8 +377,7 @@ class Client:
                 if response.is_redirect:
                     if form is not None:
                         raise Refused(f"a form sent elsewhere from {_place(url)}")
-                    url, params = urljoin(url, response.headers["Location"]), {}
-                    check_url(_bare(url))
+                    url, params = _target(url, response.headers["Location"]), {}
                     continue
                 self._check(response, url)
                 body = self._read(response, url, max_bytes)
@@ -439,6 +455,15 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, (parts.hostname or "").rstrip("."), port
+
+
+def _target(url: str, location: str) -> str:
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        raise BadInput("a redirect to what is not a URL") from None
+    check_url(_bare(target))
+    return target
 
 
 def _bare(url: str) -> str:
