@@ -5,7 +5,7 @@ variable "functions" {
   description = <<-EOT
     What each function needs:
     - `description`: what it does, one sentence
-    - `memory` in MiB and `timeout` in seconds
+    - `memory` in MiB and `timeout` in seconds (of a tool, its file says it)
     - `routes`: routes of the REST API that it serves; `websocket_route`: its route of the WebSocket API
     - `stream`: table whose changes it is called with
     - `access`: resource to level; the levels of each resource are in access.tf
@@ -37,6 +37,7 @@ variable "functions" {
         guards         = "readwrite"
         mail           = "write"
         signing_secret = "read"
+        turn_watch     = "write"
         turns          = "readwrite"
         websocket      = "post"
       }
@@ -51,6 +52,7 @@ variable "functions" {
         database            = "app"
         guards              = "readwrite"
         purge_state_machine = "start"
+        turn_watch          = "write"
         turns               = "readwrite"
         websocket           = "post"
       }
@@ -148,6 +150,11 @@ variable "functions" {
         documents      = "readwrite"
         guards         = "readwrite"
       }
+    }
+    tools = {
+      description = "Serves the list of tools."
+      routes      = ["ANY /api/v1/workspaces/{workspace_id}/tools"]
+      access      = { database = "app", guards = "readwrite" }
     }
     sources = {
       description = "Serves sources, their schedules and credentials, and their jobs."
@@ -372,6 +379,7 @@ locals {
       SIGN_IN_ATTEMPTS_PER_MINUTE = tostring(var.sign_in_attempts_per_minute)
       CHATS_PER_MINUTE            = tostring(var.chats_per_minute)
       MAX_CONCURRENT_TURNS        = tostring(var.max_concurrent_turns)
+      APPROVAL_TIMEOUT_SECONDS    = tostring(var.approval_timeout_seconds)
       MONTHLY_TOKENS              = tostring(var.monthly_tokens)
       CONVERSATION_RETENTION_DAYS = tostring(var.conversation_retention_days)
       BEDROCK_MODEL_ID            = var.bedrock_model_id
@@ -461,7 +469,7 @@ module "function" {
   runtime         = local.runtime
   architecture    = var.lambda_architecture
   memory          = each.value.memory
-  timeout         = each.value.timeout
+  timeout         = try(local.tools[each.key].timeout_seconds, each.value.timeout)
   concurrency     = each.value.concurrency
   environment     = local.function_environments[each.key]
   statements      = local.function_statements[each.key]

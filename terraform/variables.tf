@@ -226,6 +226,17 @@ variable "max_concurrent_turns" {
   default     = 100
 }
 
+variable "approval_timeout_seconds" {
+  description = "Seconds that a user has to approve the call of a tool; then it is not made."
+  type        = number
+  default     = 900
+
+  validation {
+    condition     = var.approval_timeout_seconds >= 5 && var.approval_timeout_seconds <= 3600
+    error_message = "A user has 5 seconds to an hour."
+  }
+}
+
 variable "monthly_tokens" {
   description = "Tokens a month of one workspace, where its quota says nothing."
   type        = number

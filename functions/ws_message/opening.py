@@ -164,6 +164,7 @@ class Opening:
             reserved_cost="0",
             quota_month=timestamp(at)[:7],
             snapshot=json.dumps(self.context, ensure_ascii=False),
+            token_version=self.connection.token_version,
         )
         return turn._replace(reserved_cost=str(turn.cost(estimate, most)))
 

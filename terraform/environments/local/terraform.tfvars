@@ -27,6 +27,9 @@ allowed_private_networks = ["127.0.0.0/8"]
 # So that a deletion at a stand-in shows while somebody looks.
 sweep_interval_seconds = 60
 
+# So that an approval that never comes is seen to end.
+approval_timeout_seconds = 30
+
 deletion_protection = false
 log_retention_days  = 7
 

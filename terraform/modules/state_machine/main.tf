@@ -19,6 +19,7 @@ locals {
     "states:startExecution" = { actions = ["states:StartExecution"], resources = local.machine_arns }
     "dynamodb:getItem"      = { actions = ["dynamodb:GetItem"], resources = tolist(var.table_arns) }
     "dynamodb:updateItem"   = { actions = ["dynamodb:UpdateItem"], resources = tolist(var.table_arns) }
+    "aws-sdk:dynamodb:updateItem" = { actions = ["dynamodb:UpdateItem"], resources = tolist(var.table_arns) }
     # Our transactions only update.
     "aws-sdk:dynamodb:transactWriteItems" = { actions = ["dynamodb:UpdateItem"], resources = tolist(var.table_arns) }
   }

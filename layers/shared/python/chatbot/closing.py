@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
-from chatbot import connections, conversations, log, tables, turns
+from chatbot import connections, conversations, log, tables, tool_rounds, turns
 from chatbot.errors import Gone
 from chatbot.identifiers import now_ms, timestamp
 from chatbot.settings import settings
@@ -19,11 +19,11 @@ from chatbot.turns import Head, Outcome
 SENDERS = 16
 SEND_ATTEMPTS = 6
 ATTEMPTS = 60
+MESSAGE_BYTES = 380_000  # its text and its tools' calls; a DynamoDB item holds 400 KB
 
 INTERRUPTED = Outcome.failed("interrupted", "The answer was interrupted.")
 
 type Verdict = Callable[[Head], Outcome]
-type Delivered = Mapping[str, tuple[str, int]]  # connection → (resume mark, last seq it has)
 
 
 def interrupted(head: Head) -> Outcome:
@@ -46,6 +46,8 @@ def close(message_id: str, verdict: Verdict) -> Head | None:
             return head
         stored = list(turns.frames(message_id))
         end = _End(head, verdict(head), turns.text_of(stored), len(stored) + 1)
+        if head.spent is not None:
+            end.rounds = tool_rounds.stored(message_id)
         try:
             tables.transact(end.actions(in_conversation))
         except tables.TransactionCanceled as canceled:
@@ -68,11 +70,8 @@ class _End:
     def __init__(self, head: Head, outcome: Outcome, text: str, seq: int) -> None:
         self.head, self.outcome, self.text, self.seq = head, outcome, text, seq
         self.at = now_ms()
-        self.usage = outcome.usage or {
-            "input_tokens": head.input_estimate,
-            "output_tokens": estimate_tokens(text),
-            "estimated": True,
-        }
+        self.rounds: list[tool_rounds.Round] = []
+        self.usage = outcome.usage or _unfinished_usage(head, text)
 
     def actions(self, in_conversation: bool) -> list[dict[str, Any]]:
         actions = [self._final_frame(), self._turn_head(), self._running_row(), *self._usage()]
@@ -176,7 +175,7 @@ class _End:
             settings().conversations_table,
             conversations.message_key(self.head.conversation_id, self.head.message_id),
             "SET content = :text, #status = :status, stop_reason = :reason, #usage = :usage,"
-            " #error = :error, citations = :citations, updated_at = :at",
+            " #error = :error, citations = :citations, tool_calls = :calls, updated_at = :at",
             {
                 ":text": self.text,
                 ":status": self.outcome.status,
@@ -184,6 +183,9 @@ class _End:
                 ":usage": self.usage,
                 ":error": self.outcome.error,
                 ":citations": self.outcome.citations,
+                ":calls": tool_rounds.for_message(
+                    self.rounds, MESSAGE_BYTES - len(self.text.encode())
+                ),
                 ":at": timestamp(self.at),
             },
             "attribute_exists(conversation_id)",
@@ -198,6 +200,15 @@ class _End:
             {":at": timestamp(self.at), ":turn": self.head.message_id, ":one": 1},
             "running_turn = :turn",
         )
+
+
+def _unfinished_usage(head: Head, text: str) -> dict[str, Any]:
+    """The usage of a turn whose model did not get to count: of its rounds, and an estimate of
+    what was under way."""
+    if head.spent is not None and not head.input_estimate:
+        return head.spent
+    said = estimate_tokens(text) - (head.spent["output_tokens"] if head.spent else 0)
+    return head.counted(head.input_estimate, max(said, 0), True)
 
 
 def update(
@@ -250,22 +261,20 @@ def final_frame(head: Head, seq: int, message: Mapping[str, Any]) -> str:
     return text
 
 
-def deliver(head: Head, delivered: Delivered | None = None) -> None:
+def deliver(head: Head) -> None:
     """Send an ended turn's frames to its followers: to each what it has not got, the final last.
 
-    `delivered` says what the producer has sent. Somebody else's delivery of the same turn, or one
-    that was broken off, is made again: at least once.
+    Somebody else's delivery of the same turn, or one that was broken off, is made again: at least
+    once.
     """
     if head.final_sent:
         return
+    delivered = turns.delivered(head.message_id)
     stored = list(turns.frames(head.message_id))
     followers = connections.followers(head.conversation_id)
 
     def send(follower: connections.Follower) -> None:
-        mark, after = follower.start(head.message_id)
-        sent_mark, sent = (delivered or {}).get(follower.connection_id, ("", 0))
-        if sent_mark == mark:
-            after = max(after, sent)
+        _, after = follower.progress(head.message_id, delivered)
         send_all(follower.connection_id, head.conversation_id, stored[after:] or stored[-1:])
 
     if followers:
@@ -294,11 +303,11 @@ def send_all(connection_id: str, conversation_id: str, frames: list[str]) -> boo
     return True
 
 
-def end(message_id: str, verdict: Verdict, delivered: Delivered | None = None) -> Head | None:
+def end(message_id: str, verdict: Verdict) -> Head | None:
     """Close a turn, if nobody has, and see that its final frame is sent."""
     head = close(message_id, verdict)
     if head is not None:
-        deliver(head, delivered)
+        deliver(head)
     return head
 
 

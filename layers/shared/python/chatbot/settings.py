@@ -25,6 +25,7 @@ class Settings(NamedTuple):
     sign_in_attempts_per_minute: int
     chats_per_minute: int
     max_concurrent_turns: int
+    approval_timeout_seconds: int
     monthly_tokens: int
     conversation_retention_days: int
     bedrock_model_id: str

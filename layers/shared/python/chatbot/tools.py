@@ -23,6 +23,11 @@ class Tool(NamedTuple):
     timeout_seconds: int
     requires_approval: bool
 
+    def shown(self) -> dict[str, Any]:
+        """The tool as clients see it."""
+        names = ("name", "description", "input_schema", "requires_approval")
+        return {name: getattr(self, name) for name in names}
+
 
 @cache
 def registry() -> dict[str, Tool]:
