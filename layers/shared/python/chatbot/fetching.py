@@ -380,7 +380,12 @@ class Client:
                     url, params = _target(url, response.headers["Location"]), {}
                     continue
                 self._check(response, url)
-                body = self._read(response, url, max_bytes)
+                try:
+                    body = self._read(response, url, max_bytes)
+                except (Refused, TooLarge) as error:
+                    if form is None:
+                        raise
+                    raise RetryLater(str(error)) from None  # it was done, but who knows what
                 return Answer(response.headers, body)
         raise Refused(f"too many redirects at {_place(url)}")
 
