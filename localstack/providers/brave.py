@@ -14,7 +14,7 @@ CORPUS = Path(__file__).parent / "corpus/web.json"
 KEY = "brave-local"
 MAX_COUNT = 20
 MAX_CHARACTERS = 400
-_DIRECTIVE = re.compile(r"\[\[(\S+)(?: ([^\]]*))?\]\]")
+_DIRECTIVE = re.compile(r"\[\[([^\s\]]+)(?: (.*?))?\]\](?!\])")
 _LIMITS = {
     "X-RateLimit-Limit": "1, 15000",
     "X-RateLimit-Policy": "1;w=1, 15000;w=2592000",
@@ -29,7 +29,7 @@ class Brave:
 
     `[[slow 5]]` seconds of silence; `[[429]]`, `[[429 30]]` with a Retry-After; `[[500]]` or any
     status; `[[busy-once]]` a 429 the first time; `[[garbage]]` no JSON; `[[invalid-utf-8]]` bytes
-    that are none; `[[large]]` a body of 1 MB; `[[huge]]` of 8 MB; `[[bomb]]` 64 MB in 64 KB of gzip;
+    that are none; `[[large]]` a body of 1 MB; `[[huge]]` of 8 MB; `[[bomb]]` of 64 MB in gzip;
     `[[instructions NAME]]` a page that tells the model to call that tool; `[[redirect URL]]`.
     """
 

@@ -43,12 +43,11 @@ class World:
         return getattr(getattr(self, provider), do)(**arguments)
 
     async def answer(
-        self, provider: str, method: str, path: str, request: web.Request
+        self, provider: str, path: str, parameters: dict[str, list[str]], request: web.Request
     ) -> web.Response:
         """A provider's own answer."""
-        parameters = {name: request.query.getall(name) for name in request.query}
         answers: web.Response | Awaitable[web.Response] = getattr(self, provider).answer(
-            method, path, parameters, request.headers
+            request.method, path, parameters, request.headers
         )
         return answers if isinstance(answers, web.Response) else await answers
 
@@ -110,13 +109,11 @@ async def _cut(request: web.Request) -> web.StreamResponse:
 
 async def _provide(request: web.Request) -> web.Response:
     provider = request.match_info.route.name or ""
-    if request.method == "POST":
-        # Slack takes arguments in the body as well, Backlog only there, but for the key.
-        form = await request.post()
-        query = {**request.query, **{name: str(value) for name, value in form.items()}}
-        request = request.clone(rel_url=request.rel_url.with_query(query))
+    parameters = {name: request.query.getall(name) for name in request.query}
+    # Slack takes arguments in the body as well, Backlog only there, but for the key.
+    parameters |= {name: [str(value)] for name, value in (await request.post()).items()}
     path = request.raw_path.split("?")[0].removeprefix(PREFIXES[provider])
-    return await request.app[WORLD].answer(provider, request.method, path, request)
+    return await request.app[WORLD].answer(provider, path, parameters, request)
 
 
 async def _control(request: web.Request) -> web.Response:
