@@ -24,7 +24,7 @@ DELIVERY_SECONDS = 2.0
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Take {message_id, request_id, rounds}, return {message_id, request_id, rounds, calls?}.
+    """Take {message_id, request_id, rounds?}, return {message_id, request_id, rounds, calls?}.
 
     `rounds` counts the turn's rounds of tools; `calls` are there where the model wants another, one
     item of the machine's map each. How an answer came out is noted in the turn's head. Raises
@@ -33,11 +33,12 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     message_id = event["message_id"]
     ids = {"message_id": message_id, "request_id": event["request_id"]}
     log.bind(event["request_id"], message_id=message_id)
-    answer = {**ids, "rounds": event["rounds"]}
+    done = event.get("rounds", 0)
+    answer = {**ids, "rounds": done}
     producer = uuid4().hex
     try:
         turn = _claim(message_id, producer, context)
-        asked = _produce(turn, producer, event["rounds"], context) if turn is not None else None
+        asked = _produce(turn, producer, done, context) if turn is not None else None
     except Lost:
         log.logger().info("another goes on with the turn", code=log.Code.TURN_LOST)
         _wait_for_other(message_id, context)
@@ -45,7 +46,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if asked is None:
         return answer
     calls, _ = tool_use.for_machine(asked.calls, ids)
-    return {**ids, "rounds": event["rounds"] + 1, "calls": calls}
+    return {**ids, "rounds": done + 1, "calls": calls}
 
 
 def _claim(message_id: str, producer: str, context: Any) -> Head | None:
