@@ -10,8 +10,9 @@ from chatbot import backlog, database
 from chatbot.errors import NotFound
 from functions.sources import handler as sources
 from functions.tool_knowledge_search import handler as knowledge
+from localstack.bedrock.embeddings import embed
 from tests.integration.database.conftest import Cluster, Tenant
-from tests.integration.database.test_knowledge import embed, row, store
+from tests.integration.database.test_knowledge import row, store
 
 SOURCE = {
     "provider": "backlog",
@@ -21,7 +22,8 @@ SOURCE = {
     "is_enabled": True,
 }
 LIMIT = """
-UPDATE app.chatbots SET knowledge = knowledge || jsonb_build_object('source_ids', $1 -> 'source_ids')
+UPDATE app.chatbots
+SET knowledge = knowledge || jsonb_build_object('source_ids', $1 -> 'source_ids')
 WHERE workspace_id = app.workspace_id() AND id = ($1 ->> 'id')::uuid
 RETURNING to_jsonb(id)
 """
