@@ -229,7 +229,7 @@ def test_tool_acts_as_the_user_when_it_runs(world: World, ann: str) -> None:
 
 def test_at_most_eight_run_when_the_model_asks_for_many(world: World, ann: str) -> None:
     ack = world.chat(ann)
-    world.model.asks(*((f"u{n}", "look_up", QUERY) for n in range(200)))
+    world.model.asks(*((f"u{n}", "look_up", QUERY) for n in range(20)))
     made = world.stream(ack["message_id"])
     assert len(made["calls"]) == tool_use.MOST_CALLS
     world.run(ack["message_id"])
