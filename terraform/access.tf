@@ -183,6 +183,12 @@ locals {
         ]
         delete = [{ actions = ["secretsmanager:DeleteSecret"], resources = [local.source_secret_arns] }]
       }
+      web_search_secret = {
+        read = [
+          { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.web_search.arn] },
+          local.use_of_secret_key,
+        ]
+      }
       source_schedules = {
         write = [
           {

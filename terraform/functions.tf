@@ -247,6 +247,24 @@ variable "functions" {
       }
     }
 
+    # --- Tools: each is its folder with a tool.json, and this row. What every tool may do is in tools.tf.
+    tool_web_search = {
+      description = "Tool: searches the web."
+      access      = { web_search_secret = "read" }
+    }
+    tool_backlog_search = {
+      description = "Tool: finds issues in connected Backlog projects."
+      access      = { source_secrets = "read" }
+    }
+    tool_backlog_create = {
+      description = "Tool: creates an issue in a connected Backlog project."
+      access      = { source_secrets = "read" }
+    }
+    tool_knowledge_search = {
+      description = "Tool: searches the workspace's documents."
+      access      = { bedrock = "embed" }
+    }
+
     # --- Stream consumer
     embed = {
       description = "Keeps the search index as the documents are."
@@ -412,6 +430,9 @@ locals {
       SOURCE_SECRET_PREFIX        = local.source_secret_prefix
       ALLOWED_PRIVATE_NETWORKS    = join(",", var.allowed_private_networks)
       SWEEP_MAX_PERCENT           = tostring(var.sweep_max_percent)
+      WEB_SEARCH_PROVIDER         = var.web_search_provider == null ? "" : var.web_search_provider
+      WEB_SEARCH_URL              = var.web_search_url == null ? "" : var.web_search_url
+      WEB_SEARCH_SECRET_ARN       = aws_secretsmanager_secret.web_search.arn
       WEBSOCKET_CALLBACK_URL      = local.websocket_callback_url
       WEBSOCKET_ALLOWED_ORIGINS   = join(",", var.websocket_allowed_origins)
     },

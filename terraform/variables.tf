@@ -287,6 +287,44 @@ variable "sweep_interval_seconds" {
   }
 }
 
+# --- Web search ----------------------------------------------------------------------------------
+
+variable "web_search_provider" {
+  description = "Provider that the tool `web_search` asks. Null: the tool says that it is not configured."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.web_search_provider == null || var.web_search_provider == "brave"
+    error_message = "The provider is brave, or null."
+  }
+}
+
+variable "web_search_url" {
+  description = "Root of the provider's API. Null: the provider's own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.web_search_url == null || can(regex("^https?://[^\\s?#]+[^/\\s?#]$", var.web_search_url))
+    error_message = "The root is http(s)://host/path without a trailing slash, or null."
+  }
+}
+
+variable "web_search_key" {
+  description = "The provider's key, best given as TF_VAR_web_search_key. It is in no plan and no state."
+  type        = string
+  default     = null
+  sensitive   = true
+  ephemeral   = true
+}
+
+variable "web_search_key_version" {
+  description = "A higher number writes `web_search_key` anew; without one Terraform does not see that it changed."
+  type        = number
+  default     = 1
+}
+
 # --- Data ----------------------------------------------------------------------------------------
 
 variable "deletion_protection" {

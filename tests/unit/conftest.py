@@ -64,6 +64,9 @@ ENVIRONMENT = {
     "SOURCE_SECRET_PREFIX": "chatbot-test/source/",
     "ALLOWED_PRIVATE_NETWORKS": "",
     "SWEEP_MAX_PERCENT": "50",
+    "WEB_SEARCH_PROVIDER": "brave",
+    "WEB_SEARCH_URL": "",
+    "WEB_SEARCH_SECRET_ARN": "web-search",
     "WEBSOCKET_CALLBACK_URL": "https://example.execute-api.eu-west-1.amazonaws.com/ws",
     "WEBSOCKET_ALLOWED_ORIGINS": "",
 }

@@ -34,6 +34,7 @@ class Code(StrEnum):
     WATCH_FAILED = "CHAT011"  # a message of the queue that looks after turns comes again
     RETRIEVAL_FAILED = "CHAT012"  # an answer is made without the passages that it should have had
     TOOL_FAILED = "TOOL001"  # a call of a tool ended with the machine's error `reason`
+    TOOL_SERVER = "TOOL003"  # a server did not do as it should, so that a call failed: `reason`
     TOOL_LATE = "TOOL002"  # a call had ended, or its turn, when its tool did
     DOCUMENT_RETRIED = "EMBED001"  # a change of a document comes again
     DOCUMENT_FAILED = "EMBED002"  # a document is `failed` and in the dead-letter queue

@@ -59,6 +59,9 @@ class Settings(NamedTuple):
     source_secret_prefix: str
     allowed_private_networks: list[str]
     sweep_max_percent: int
+    web_search_provider: str
+    web_search_url: str
+    web_search_secret_arn: str
     websocket_callback_url: str
     websocket_allowed_origins: list[str]
 
