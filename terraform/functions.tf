@@ -76,6 +76,7 @@ variable "functions" {
         database    = "app"
         guards      = "readwrite"
         mail        = "write"
+        turn_watch  = "write"
         turns       = "readwrite"
         websocket   = "post"
       }
@@ -332,6 +333,7 @@ variable "functions" {
         jobs             = "readwrite"
         source_schedules = "delete"
         source_secrets   = "delete"
+        turn_watch       = "write"
         turns            = "readwrite"
         usage            = "readwrite"
         websocket        = "post"

@@ -165,9 +165,13 @@ class Model:
         steps: list[Any] = [text] if text else []
         for key, name, value in calls:
             written = value if isinstance(value, str) else json.dumps(value)
+            half = len(written) // 2
             steps += [
                 {"contentBlockStart": {"start": {"toolUse": {"toolUseId": key, "name": name}}}},
-                *({"contentBlockDelta": {"delta": {"toolUse": {"input": c}}}} for c in written),
+                *(
+                    {"contentBlockDelta": {"delta": {"toolUse": {"input": c}}}}
+                    for c in (written[:half], written[half:])
+                ),
                 {"contentBlockStop": {"contentBlockIndex": 1}},
             ]
         self.scripts.append([*steps, {"messageStop": {"stopReason": "tool_use"}}, self.END[1]])
