@@ -2,6 +2,7 @@
 
 import json
 import socket
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,6 +30,11 @@ def limit(tenant: Tenant, source_ids: list[str] | None) -> None:
     """The sources that the tenant's chatbot may use."""
     path = f"{tenant.path}/chatbots/{tenant.chatbot_id}"
     tenant.rest.ok("PATCH", path, {"knowledge": {"enabled": False, "source_ids": source_ids}})
+
+
+def is_embedded(tenant: Tenant, document_id: str) -> bool:
+    document = tenant.rest.ok("GET", f"{tenant.path}/documents/{document_id}")
+    return bool(document["status"] == "embedded")
 
 
 def issues(stack: Stack, mark: str) -> list[Any]:
@@ -113,8 +119,7 @@ def test_documents_are_searched_in_the_own_workspace_only(
         document = one.rest.ok(
             "POST", f"{one.path}/documents", {"title": "Safe", "content": f"The code is {secret}."}
         )
-        path = f"{one.path}/documents/{document['id']}"
-        until(lambda path=path, one=one: one.rest.ok("GET", path)["status"] == "embedded", 60)
+        until(partial(is_embedded, one, document["id"]), 60)
         equip(one, "knowledge_search")
         limit(one, None)
     question = f"the code of the safe: {ours} {theirs}"
