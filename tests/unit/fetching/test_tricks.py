@@ -5,6 +5,7 @@ public server. What counts is that no connection was asked for, but to that publ
 """
 
 import json
+import socket
 from pathlib import Path
 from urllib.parse import quote
 
@@ -138,6 +139,35 @@ def test_proxy_of_the_environment_is_not_used(
     assert client(f"http://{HOME}").get("issues").json() == "home"
     assert wire.connected == [(PUBLIC, 80)]
     assert wire.requests[0].startswith(b"GET /issues?")
+
+
+@pytest.mark.parametrize("home", [HOME, "10.1.2.3"])
+def test_redirect_from_elsewhere_leads_to_no_allowed_network(
+    home: str, wire: Wire, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("ALLOWED_PRIVATE_NETWORKS", "10.1.0.0/16,127.0.0.0/8")
+    fresh_settings()
+    wire.public = {PUBLIC, "10.1.2.3"}
+    for host in (
+        "10.1.2.4",
+        "127.0.0.1",
+        "localhost",
+        f"{home}:8080" if home != HOME else "10.1.2.3",
+    ):
+        wire.serve = answer("HTTP/1.1 302 Found", f"Location: http://{host}/latest")
+        wire.connected.clear()
+        with pytest.raises(BadInput, match="private network"):
+            client(f"http://{home}").get("issues")
+        assert len(wire.connected) == 1
+    assert wire.accepted == 4
+
+    def there_and_back(connection: socket.socket, head: bytes) -> None:
+        to_home = answer("HTTP/1.1 302 Found", f"Location: http://{home}/moved")
+        here = answer("HTTP/1.1 200 OK", body=b"1")
+        (here if head.startswith(b"GET /moved") else to_home)(connection, head)
+
+    wire.serve = there_and_back
+    assert client(f"http://{home}").get("issues").json() == 1
 
 
 def test_network_that_is_allowed_opens_no_other(

@@ -1,7 +1,7 @@
 """A real server on loopback, and a wire that shows every connection that anybody asks for.
 
-To the client the server is a public one, home.example.org: what is asked of its address goes to the
-server's port. All else is noted and refused.
+To the client the server is a public one, home.example.org: what is asked of an address in `public`
+goes to the server's port. All else is noted and refused.
 """
 
 import socket
@@ -33,6 +33,7 @@ class Wire:
     reached the server. `wrap` makes the server's side of an accepted connection."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.public = {PUBLIC}
         self.connected: list[tuple[str, int]] = []
         self.requests: list[bytes] = []
         self.accepted = 0
@@ -56,7 +57,7 @@ class Wire:
 
     def _route(self, one: socket.socket, address: Any) -> None:
         self.connected.append(address[:2])
-        if address[0] != PUBLIC:
+        if address[0] not in self.public:
             raise ConnectionRefusedError
         self._connect(one, ("127.0.0.1", self.port))
 

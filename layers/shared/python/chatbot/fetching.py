@@ -1,11 +1,11 @@
 """The HTTP client of everything that is fetched from other people's servers.
 
 It retries what may pass, names the wait that a rate limit asks for, keeps credentials out of errors
-and away from other origins, and connects to public addresses only, unless the setting
-`allowed_private_networks` names a network. A name is resolved when the connection is made, and the
-connection goes to the very address that was checked; so does each hop of a redirect. Of what comes
-back neither size nor time is the server's to choose. The tricks that all this is for stand in
-tests/unit/fetching/tricks.json.
+and away from other origins, and connects to public addresses only. The setting
+`allowed_private_networks` may name networks for base URLs; a redirect does not lead there from
+elsewhere. A name is resolved when the connection is made, and the connection goes to the very
+address that was checked. Of what comes back neither size nor time is the server's to choose. The
+tricks that all this is for stand in tests/unit/fetching/tricks.json.
 """
 
 import json
@@ -19,6 +19,7 @@ import unicodedata
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -60,6 +61,8 @@ _NOT_PUBLIC = tuple(
         "3fff::/20",  # documentation
     )
 )
+# Whether what is under way is for a base URL's own origin.
+_AT_HOME = ContextVar("at_home", default=True)
 _AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 # Where one parser of URLs may see another host than the next one does.
 _AMBIGUOUS = re.compile(r"[\s\x00-\x1f\x7f\\]")
@@ -115,8 +118,9 @@ def _ascii(host: str) -> str:
 
 
 def is_allowed(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is public, or allowed by name."""
-    if any(address in ip_network(network) for network in settings().allowed_private_networks):
+    """Whether an address is public, or its network is allowed to base URLs and this is one's."""
+    allowed = settings().allowed_private_networks if _AT_HOME.get() else []
+    if any(address in ip_network(network) for network in allowed):
         return True
     if address.version == 6 and address not in _GLOBAL_UNICAST:
         return False
@@ -355,25 +359,7 @@ class Client:
     ) -> Answer:
         home = _origin(url)
         for _ in range(REDIRECTS):
-            at_home = _origin(url) == home
-            left = max(self._remaining() - self._reserve, 0.1)
-            try:
-                response = self._session.request(
-                    method,
-                    url,
-                    params={**params, **self._params} if at_home else None,
-                    data=form,
-                    headers=self._headers if at_home else None,
-                    timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
-                    allow_redirects=False,
-                    stream=True,
-                )
-            except requests.RequestException as error:
-                # Its text may hold the whole URL, and with it a key.
-                raise RetryLater(f"{type(error).__name__} at {_place(url)}") from None
-            except NameUnknown:
-                raise RetryLater(f"the name of {_place(url)} is unknown") from None
-            with response:
+            with self._send(method, url, params, form, at_home=_origin(url) == home) as response:
                 if response.is_redirect:
                     if form is not None:
                         raise Refused(f"a form sent elsewhere from {_place(url)}")
@@ -388,6 +374,36 @@ class Client:
                     raise RetryLater(str(error)) from None  # it was done, but who knows what
                 return Answer(response.headers, body)
         raise Refused(f"too many redirects at {_place(url)}")
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        params: dict[str, Any],
+        form: Mapping[str, Any] | None,
+        *,
+        at_home: bool,
+    ) -> requests.Response:
+        left = max(self._remaining() - self._reserve, 0.1)
+        token = _AT_HOME.set(at_home)
+        try:
+            return self._session.request(
+                method,
+                url,
+                params={**params, **self._params} if at_home else None,
+                data=form,
+                headers=self._headers if at_home else None,
+                timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
+                allow_redirects=False,
+                stream=True,
+            )
+        except requests.RequestException as error:
+            # Its text may hold the whole URL, and with it a key.
+            raise RetryLater(f"{type(error).__name__} at {_place(url)}") from None
+        except NameUnknown:
+            raise RetryLater(f"the name of {_place(url)} is unknown") from None
+        finally:
+            _AT_HOME.reset(token)
 
     def _read(self, response: requests.Response, url: str, max_bytes: int) -> bytes:
         """The body, unpacked here, since neither what comes nor what comes out of it may be more
