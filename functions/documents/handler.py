@@ -61,7 +61,7 @@ def read(request: Request, document_id: str) -> Any:
 def delete(request: Request, document_id: str) -> None:
     """Delete a document: no search finds it from now on.
 
-    One of a source comes back when a run reads it there again.
+    One of a source stays away, whatever becomes of it there, as long as the source is connected.
     """
     request.query(MAY)
     row = _found(request, document_id)
