@@ -151,7 +151,7 @@ def test_poison_ends_failed_and_in_the_dead_letters_while_others_pass(world: Wor
     assert world.run() == embed.ATTEMPTS
     assert world.found("good") == ["This is food."]
     bad = world.row("bad")
-    assert (bad["status"], world.found("bad")) == ("failed", None)
+    assert (bad["status"], world.found("bad")) == ("failed", [])
     assert documents.document_json(bad)["error"]
     assert "poison" not in bad["error"]
     (letter,) = world.dead_letters()

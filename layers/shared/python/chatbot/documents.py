@@ -163,9 +163,7 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
-def _store_text(
-    workspace_id: str, document_id: str, version: int, digest: str, text: str
-) -> str:
+def _store_text(workspace_id: str, document_id: str, version: int, digest: str, text: str) -> str:
     key = text_key(workspace_id, document_id, version, digest)
     client("s3").put_object(
         Bucket=settings().documents_bucket,
