@@ -107,7 +107,8 @@ def _comments(run: Run, number: int) -> list[dict[str, Any]]:
         found = run.client.get(f"issues/{number}/comments", parameters).json()
         # Whether the least id is itself among them, the documentation leaves open.
         new = [item for item in found if least is None or item["id"] > least]
-        return new, max(item["id"] for item in new) if len(new) >= DEFAULT_COUNT else None
+        has_more = bool(new) and len(found) >= DEFAULT_COUNT
+        return new, max(item["id"] for item in new) if has_more else None
 
     comments = {item["id"]: item for item in run.gather(read)}
     return [comments[key] for key in sorted(comments)]

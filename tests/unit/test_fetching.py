@@ -151,7 +151,7 @@ def test_redirect_to_a_private_address_is_refused() -> None:
 
 
 @responses.activate
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[::1", "http://0x7f.1/", "//"])
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[::1", "http://0x7f.1/"])
 def test_redirect_that_leads_nowhere_is_refused(location: str) -> None:
     responses.get(f"{URL}/a", status=302, headers={"Location": location})
     with pytest.raises(Refused):

@@ -139,7 +139,7 @@ VARIABLES = {
         "created_at": "t",
         "trigger": "schedule",
         "sweep": False,
-        "max_deleted_percent": None,
+        "max_deleted_percent": 0,
     },
     "lock": {"source_id": {"S": "s"}, "holder": {"S": "f"}, "lease_until": {"N": "1"}},
     "page": {

@@ -278,14 +278,14 @@ def test_purge_finds_what_the_index_does_not_show_and_what_is_stored_meanwhile(
     late = f"embeddings/{WORKSPACE}/{document_id}/1-late.jsonl.gz"
 
     def embed_ends(_: float) -> None:
-        monkeypatch.setattr(steps.time, "sleep", lambda _: None)
+        monkeypatch.setattr("functions.purge.steps.time.sleep", lambda _: None)
         aws.client("s3").put_object(Bucket=settings().documents_bucket, Key=late, Body=b"")
 
     monkeypatch.setattr(tables, "query", lagging)
-    monkeypatch.setattr(steps.time, "sleep", embed_ends)
+    monkeypatch.setattr("functions.purge.steps.time.sleep", embed_ends)
     run("workspace", WORKSPACE)
     assert mentions(WORKSPACE, source_id) == []
-    assert knowledge() == []
+    assert knowledge() == ["signing"]
 
 
 def test_running_turn_is_ended_when_its_workspace_is_purged(world: World, rows: Rows) -> None:

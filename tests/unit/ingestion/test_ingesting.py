@@ -113,12 +113,12 @@ def test_listing_that_stays_broken_keeps_nothing_else_from_being_read(
     assert f"{PATH}/-/issues/1" in source.rows()
 
 
-@pytest.mark.parametrize("provider", ["slack", "gitlab", "backlog"])
+@pytest.mark.parametrize("provider", ["slack", "backlog"])
 def test_run_fails_and_says_why_when_nothing_can_be_listed(
     provider: str, machine: Machine, providers: World
 ) -> None:
     providers.faults[provider].append(Fault("/", "garbage"))
-    with pytest.raises(BadInput, match="not JSON|cannot be read"):
+    with pytest.raises(BadInput, match="the answer is not JSON"):
         machine.source(provider).run("job")
 
 
@@ -138,13 +138,13 @@ def test_all_is_read_again_when_more_documents_failed_than_are_remembered(
 def test_run_ends_when_one_document_after_the_other_is_not_to_be_had(
     machine: Machine, providers: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingesting, "MAX_IN_A_ROW", 3)
+    monkeypatch.setattr(ingesting, "MAX_IN_A_ROW", 2)
     fault = Fault("/notes", "status")
     providers.faults["gitlab"].append(fault)
     source = machine.source("gitlab")
     with pytest.raises(RetryLater, match="HTTP 500"):
         source.run("job")
-    assert len(ingesting.load(source.source_id).failed) == 3
+    assert len(ingesting.load(source.source_id).failed) == 2
     providers.faults["gitlab"].clear()
     assert source.run("job")["counts"]["fetched"] == 12
     assert source.run("next")["counts"]["failed"] == 0
@@ -173,7 +173,8 @@ def test_long_discussion_is_read_on_from_where_a_rate_limit_stopped_it(
         providers.faults[provider].append(fault)
     source = machine.source(provider, include=["issues"])
     answer = source.run()
-    assert len(source.waits) == 8
+    assert len(source.waits) > 4
+    assert set(source.waits) == {300}
     assert answer["error"] is None
     text = source.text(external_id)
     assert [text.count(f"Said {number}.") for number in range(90)] == [1] * 90

@@ -282,6 +282,8 @@ class Client:
                 raise RetryLater(f"{type(error).__name__} at {_place(url)}") from None
             except NameUnknown:
                 raise RetryLater(f"the name of {_place(url)} is unknown") from None
+            except ValueError:
+                raise Refused(f"an address that cannot be read at {_place(url)}") from None
             except BadInput as error:
                 if hop == 0:
                     raise

@@ -246,7 +246,6 @@ def ingest(event: Mapping[str, Any], context: Any, provider: Provider) -> dict[s
     if checkpoint.job_id != event["job_id"]:
         checkpoint.begin_job(event["job_id"])
     until = max(remaining() - WORK_SECONDS, RESERVE_SECONDS)
-    percent = event.get("max_deleted_percent")
     run = Run(
         event["workspace_id"],
         source_id,
@@ -254,7 +253,7 @@ def ingest(event: Mapping[str, Any], context: Any, provider: Provider) -> dict[s
         client,
         checkpoint,
         lambda: remaining() >= until,
-        settings().sweep_max_percent if percent is None else int(percent),
+        int(event.get("max_deleted_percent") or settings().sweep_max_percent),
     )
     try:
         return _Worker(event, provider, checkpoint, run).work()
