@@ -1,15 +1,16 @@
-"""Ingestion of up to 10,000 documents: time and memory by the size of the source.
+"""Ingestion of 10,000 documents: time and memory by the size of the source.
 
-For each size a new source of a new workspace is read, embedded, and read again unchanged, each in a
-process of its own; printed are seconds, milliseconds a document, their ratio to the smallest
-size's, and the process's peak of memory. Linear growth is a ratio that stays, and memory that does
-not follow the size.
+A source grows. At each size what is new is read and embedded, as by schedule, and then all of it is
+read again and swept, as by hand. Each stage has a process of its own; printed are its seconds, the
+milliseconds a document that it met, their ratio to the smallest size's, and the process's peak of
+memory. Time grows with the number of documents only where the ratio stays, and nothing holds them
+all where the memory stays.
 
-What runs is the functions' own code: the Slack connector, page by page over HTTP with its
-checkpoints and its sweep, and `embed` in batches of ten. They run one after the other here and not
-as Lambdas, so figures are of the code, not of a service: DynamoDB, S3, Bedrock and the Data API are
-the running stack's stand-ins, PostgreSQL is real, embeddings are hashed words. The tables are made
-for the purpose, without a stream, so that nobody else embeds.
+What runs is the functions' own code: the Slack connector, page by page over HTTP with checkpoints
+and sweeps, and `embed` in batches of ten. They run one after the other here and not as Lambdas, so
+the figures are of the code and of this machine: DynamoDB, S3, Bedrock and the Data API are the
+running stack's stand-ins, PostgreSQL is real, embeddings are hashed words. The tables are made for
+the purpose, without a stream, so that nobody else embeds.
 """
 
 import json
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -40,7 +41,10 @@ def provider() -> Iterator[str]:
         port = listener.getsockname()[1]
     environment = {**os.environ, "PROVIDERS_PORT": str(port)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "localstack.providers"], cwd=ROOT, env=environment
+        [sys.executable, "-m", "localstack.providers"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -129,53 +133,64 @@ def measure(stage: str, event: dict[str, Any], environment: dict[str, str]) -> d
     return answer
 
 
-def run(stack: Stack, url: str, names: dict[str, str], size: int) -> dict[str, dict[str, Any]]:
-    """Read, embed and read again a source of so many documents."""
-    source_id, tenant = str(uuid4()), sign_up(stack.outputs["api_url"], "")
-    requests.delete(f"{url}/control", timeout=10).raise_for_status()
+def grow(url: str, size: int) -> None:
+    """Let the provider hold so many threads; those that it held stay as they are."""
     order = {"provider": "slack", "do": "fill", "with": {"channel": CHANNEL, "count": size}}
     requests.post(f"{url}/control", json=order, timeout=60).raise_for_status()
-    connector = environment(stack, "ingest_slack", names)
-    secrets, secret = stack.client("secretsmanager"), connector["SOURCE_SECRET_PREFIX"] + source_id
-    secrets.create_secret(Name=secret, SecretString=json.dumps({"bot_token": "xoxb-local"}))
-    event = {
-        "workspace_id": tenant.workspace_id,
-        "source_id": source_id,
-        "trigger": "manual",
-        "sweep": True,
-        "config": {"base_url": f"{url}/slack/api", "channels": [CHANNEL]},
-    }
-    try:
-        read = measure("connector", {**event, "job_id": "first"}, connector)
-        embedded = measure("embed", event, environment(stack, "embed", names))
-        again = measure("connector", {**event, "job_id": "second"}, connector)
-    finally:
-        secrets.delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
-        stack.sql(
-            "WITH gone AS (DELETE FROM app.document_versions WHERE workspace_id = :id::uuid"
-            " RETURNING 1) SELECT to_jsonb(count(*))",
-            id=tenant.workspace_id,
-        )
-    met = (read["counts"]["changed"], embedded["documents"], again["counts"]["unchanged"])
-    if met != (size, size, size):
-        raise SystemExit(f"not all of {size} documents were met: {met}")
-    return {"read": read, "embedded": embedded, "read again": again}
+
+
+def stages(stack: Stack, url: str) -> Iterator[tuple[int, str, int, dict[str, Any]]]:
+    """(size of the source, stage, documents that it met, what it took), one after the other."""
+    source_id, tenant = str(uuid4()), sign_up(stack.outputs["api_url"], "")
+    with stores(stack) as names, ExitStack() as undo:
+        connector = environment(stack, "ingest_slack", names)
+        embed = environment(stack, "embed", names)
+        secret = connector["SOURCE_SECRET_PREFIX"] + source_id
+        secrets = stack.client("secretsmanager")
+        secrets.create_secret(Name=secret, SecretString=json.dumps({"bot_token": "xoxb-local"}))
+        undo.callback(secrets.delete_secret, SecretId=secret, ForceDeleteWithoutRecovery=True)
+        undo.callback(stack.sql, FORGET, id=tenant.workspace_id)
+        config = {"base_url": f"{url}/slack/api", "channels": [CHANNEL]}
+        source = {"workspace_id": tenant.workspace_id, "source_id": source_id, "config": config}
+        known = 0
+        for size in SIZES:
+            grow(url, size)
+            new, known = size - known, size
+            by_schedule = {"job_id": f"new-{size}", "trigger": "schedule", "sweep": new == size}
+            by_hand = {"job_id": f"all-{size}", "trigger": "manual", "sweep": True}
+            read = measure("connector", source | by_schedule, connector)
+            yield size, "read new", _met(read["counts"]["changed"], new), read
+            embedded = measure("embed", source, embed)
+            yield size, "embed new", _met(embedded["documents"], new), embedded
+            again = measure("connector", source | by_hand, connector)
+            yield size, "read all", _met(again["counts"]["unchanged"], size), again
+
+
+def _met(count: int, wanted: int) -> int:
+    if count != wanted:
+        raise SystemExit(f"{count} documents were met instead of {wanted}")
+    return count
+
+
+FORGET = """
+WITH gone AS (DELETE FROM app.document_versions WHERE workspace_id = :id::uuid RETURNING 1)
+SELECT to_jsonb(count(*)) FROM gone
+"""
 
 
 def main() -> None:
     stack = Stack(read_outputs())
-    print("documents            seconds   ms a document   ratio    peak MB")
+    print("source of  stage      documents    seconds   ms a document   ratio    peak MB")
     first: dict[str, float] = {}
-    with provider() as url, stores(stack) as names:
-        for size in SIZES:
-            for stage, measured in run(stack, url, names, size).items():
-                each = measured["seconds"] * 1000 / size
-                ratio = each / first.setdefault(stage, each)
-                print(
-                    f"{size:6} {stage:10} {measured['seconds']:10.1f} {each:15.2f} {ratio:7.2f}"
-                    f" {measured['megabytes']:10.0f}",
-                    flush=True,
-                )
+    with provider() as url:
+        for size, stage, documents, measured in stages(stack, url):
+            each = measured["seconds"] * 1000 / documents
+            ratio = each / first.setdefault(stage, each)
+            print(
+                f"{size:9}  {stage:9} {documents:10} {measured['seconds']:10.1f} {each:15.2f}"
+                f" {ratio:7.2f} {measured['megabytes']:10.0f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def ingest(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def embed_all(event: dict[str, Any]) -> dict[str, Any]:
-    """All documents of a source. Returns how many there were."""
+    """What waits of a source. Returns how many documents there were."""
     count = 0
     for batch in batched(_records(event["source_id"]), 10):
         if embed.handler({"Records": list(batch)}, Context())["batchItemFailures"]:
@@ -56,7 +56,8 @@ def embed_all(event: dict[str, Any]) -> dict[str, Any]:
 
 def _records(source_id: str) -> Iterator[dict[str, Any]]:
     """What the stream tells of new documents."""
-    for number, row in enumerate(documents.listed(source_id)):
+    waiting = (row for row in documents.listed(source_id) if row["status"] == documents.PENDING)
+    for number, row in enumerate(waiting):
         image = tables.pack(row)
         yield {
             "eventName": "INSERT",
