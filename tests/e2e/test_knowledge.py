@@ -1,17 +1,16 @@
 """Knowledge that keeps itself fresh: from a provider to search and answers, and away again."""
 
 import json
+import subprocess
 import time
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
 
-from localstack.sweep import sweep
 from tests.e2e.client import Tenant
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import ROOT, Stack
 from tests.e2e.sources import (
     RUN_SECONDS,
     Source,
@@ -264,12 +263,8 @@ def test_large_sweep_needs_an_operators_word(tenant: Tenant, stack: Stack) -> No
     assert (refused["status"], refused["counts"]["deleted"]) == ("partial", 0)
     assert "without an operator's word" in refused["error"]
     assert source.documents().keys() == before
-    session = boto3.Session(
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        region_name=stack.outputs["aws_region"],
-    )
-    sweep(source.id, 100, session)
+    command = ["make", "-s", "sweep", f"SOURCE={source.id}", "PERCENT=100"]
+    subprocess.run([*command, f"STACK={stack.outputs['stack']}"], cwd=ROOT, check=True)
     until(lambda: all("/wikis/" in name for name in source.documents()), RUN_SECONDS)
     [job, *_] = tenant.rest.ok("GET", f"{tenant.path}/jobs?source_id={source.id}")["items"]
     ended = source.end(job["id"])

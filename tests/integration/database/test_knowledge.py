@@ -187,7 +187,11 @@ def test_removed_document_stays_away_when_its_events_come_late(
 
 
 def test_nothing_is_removed_or_stored_when_the_workspace_is_gone(cluster: Cluster) -> None:
-    gone = {"document_id": str(uuid.uuid4()), "workspace_id": str(uuid.uuid4()), "version": 1}
+    gone: dict[str, Any] = {
+        "document_id": str(uuid.uuid4()),
+        "workspace_id": str(uuid.uuid4()),
+        "version": 1,
+    }
     with cluster.as_login("worker"):
         params = {"id": gone["document_id"], "version": 1}
         assert database.system(gone["workspace_id"], REMOVE, params) is False
