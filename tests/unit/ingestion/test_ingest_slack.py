@@ -141,6 +141,27 @@ def test_rate_limit_ends_a_call_and_nothing_is_read_twice(
     assert answer["counts"]["fetched"] == len(source.rows()) == 7
 
 
+def test_channel_that_is_gone_is_swept_and_an_archived_one_stays(
+    machine: Machine, providers: World
+) -> None:
+    source = machine.source("slack")
+    source.run()
+    providers.slack.channels[OPS]["is_archived"] = True
+    del providers.slack.channels["C02ENG"]
+    assert source.run()["counts"]["deleted"] == 0  # until all is listed again
+    answer = source.sync()
+    assert answer["error"] is None
+    assert {name.split("__")[0] for name in source.rows()} == {OPS, "C04FIN"}
+
+
+def test_private_channel_that_the_bot_has_left_is_swept(machine: Machine, providers: World) -> None:
+    source = machine.source("slack")
+    source.run()
+    providers.slack.channels["C04FIN"]["is_member"] = False
+    source.sync()
+    assert {name.split("__")[0] for name in source.rows()} == {OPS, "C02ENG"}
+
+
 def test_long_thread_is_read_on_from_where_a_rate_limit_stopped_it(
     machine: Machine, providers: World
 ) -> None:

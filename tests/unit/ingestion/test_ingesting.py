@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from chatbot import ingesting
+from chatbot import ingesting, parts
 from chatbot.aws import client
 from chatbot.errors import BadInput, RetryLater
 from chatbot.settings import settings
@@ -265,6 +265,30 @@ def test_credentials_are_in_no_error_log_or_checkpoint(
         leaks = {record.name for record in ours if secret in record.getMessage()}
         assert leaks == set()
         assert secret not in captured.out
+
+
+def test_checkpoint_holds_what_a_very_large_listing_leaves_to_do(machine: Machine) -> None:
+    source = machine.source("backlog")
+    tasks = [["wiki", f"OPS/wikis/{number}", "OPS", number] for number in range(30_000)]
+    ingesting.save(source.source_id, ingesting.Checkpoint(tasks=tasks))
+    assert ingesting.load(source.source_id).tasks == tasks
+
+
+@pytest.mark.parametrize("text", ["{}", "", '{"tasks": []}', parts.squeeze({"unknown": 1})])
+def test_all_is_listed_when_the_checkpoint_is_of_another_release(
+    text: str, machine: Machine
+) -> None:
+    source = machine.source("backlog")
+    source.run()
+    client("dynamodb").put_item(
+        TableName="jobs",
+        Item={
+            "source_id": {"S": source.source_id},
+            "job_id": {"S": "CHECKPOINT"},
+            "checkpoint": {"S": text},
+        },
+    )
+    assert source.run()["counts"]["unchanged"] == 8
 
 
 def test_source_without_credentials_fails_by_name(machine: Machine) -> None:

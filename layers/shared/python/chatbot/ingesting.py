@@ -213,9 +213,12 @@ def _key(source_id: str) -> dict[str, str]:
 
 
 def load(source_id: str) -> Checkpoint:
-    """The checkpoint of a source, a new one if there is none."""
+    """The checkpoint of a source, a new one if there is none, or only one of another release."""
     row = tables.get(settings().jobs_table, _key(source_id))
-    return Checkpoint(**parts.unsqueeze(row["checkpoint"])) if row else Checkpoint()
+    try:
+        return Checkpoint(**parts.unsqueeze(row["checkpoint"])) if row else Checkpoint()
+    except (ValueError, TypeError):
+        return Checkpoint()
 
 
 def save(source_id: str, checkpoint: Checkpoint) -> None:

@@ -23,8 +23,11 @@ def squeeze(value: Any) -> str:
 
 
 def unsqueeze(text: str) -> Any:
-    """The value of such a text."""
-    return json.loads(zlib.decompress(base64.b85decode(text)))
+    """The value of such a text. Raises `ValueError` for another."""
+    try:
+        return json.loads(zlib.decompress(base64.b85decode(text)))
+    except zlib.error as error:
+        raise ValueError("not squeezed") from error
 
 
 def put(source_id: str, page: int, items: list[Any]) -> None:
