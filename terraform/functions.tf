@@ -150,6 +150,7 @@ variable "functions" {
         document_texts = "write"
         documents      = "readwrite"
         guards         = "readwrite"
+        jobs           = "readwrite"
       }
     }
     tools = {

@@ -63,7 +63,7 @@ def test_redirect_of_the_search_into_a_private_network_is_not_followed(tenant: T
             query = f"tea [[redirect http://{host}:{port}/]]"
             status, output = call(tenant, "web_search", query=query)
             assert status == "failed"
-            assert "its address or its key is refused" in output
+            assert "refuses this request" in output
         with pytest.raises(BlockingIOError):  # nobody has come
             listener.accept()
 

@@ -62,6 +62,26 @@ def test_only_the_network_that_is_named_is_allowed() -> None:
 
 
 @responses.activate
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[::1", "http://0x7f.1/"])
+def test_redirect_that_leads_nowhere_is_refused(location: str) -> None:
+    responses.get(f"{URL}/a", status=302, headers={"Location": location})
+    with pytest.raises(Refused):
+        client().get("a")
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_redirect_to_a_name_that_leads_inside_is_refused_and_not_the_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    responses.get(f"{URL}/a", status=302, headers={"Location": "https://inside.example.com/b"})
+    refusal = BadInput("the server's name leads to an address of a private network")
+    responses.get("https://inside.example.com/b", body=refusal)
+    with pytest.raises(Refused, match="private network"):
+        client().get("a")
+
+
+@responses.activate
 def test_credentials_stay_at_home_when_redirected() -> None:
     responses.get(f"{URL}/a", status=302, headers={"Location": "https://files.example.com/b"})
     responses.get("https://files.example.com/b", json=[1])
@@ -132,8 +152,9 @@ def test_answer_that_is_too_large_is_cut_off() -> None:
 
 
 @responses.activate
-def test_answer_that_is_no_json_is_refused() -> None:
-    responses.get(f"{URL}/a", body="<html>")
+@pytest.mark.parametrize("body", ["<html>", "", '["a"', "[" * 200_000])
+def test_answer_that_is_no_json_is_refused(body: str) -> None:
+    responses.get(f"{URL}/a", body=body)
     with pytest.raises(Refused):
         client().get("a").json()
 

@@ -73,7 +73,7 @@ def test_name_that_leads_to_a_private_address_is_not_connected_to(name: str, wir
         client("http://inside.example.org").get("issues")
     assert wire.connected == []
     wire.serve = answer("HTTP/1.1 302 Found", "Location: http://inside.example.org/")
-    with pytest.raises(BadInput, match="private network"):
+    with pytest.raises(Refused, match="private network"):
         client(f"http://{HOME}").get("issues")
     assert wire.connected == [(PUBLIC, 80)]
 
@@ -156,7 +156,7 @@ def test_redirect_from_elsewhere_leads_to_no_allowed_network(
     ):
         wire.serve = answer("HTTP/1.1 302 Found", f"Location: http://{host}/latest")
         wire.connected.clear()
-        with pytest.raises(BadInput, match="private network"):
+        with pytest.raises(Refused, match="private network"):
             client(f"http://{home}").get("issues")
         assert len(wire.connected) == 1
     assert wire.accepted == 4

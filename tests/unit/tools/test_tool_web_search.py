@@ -169,7 +169,7 @@ def test_page_that_gives_orders_is_a_page_like_any_other(internet: str) -> None:
 def test_redirect_into_a_private_network_is_not_followed(
     target: str, internet: str, providers: World
 ) -> None:
-    with pytest.raises(ToolFailed, match="its address or its key is refused"):
+    with pytest.raises(ToolFailed, match="refuses this request"):
         search(f"weather [[redirect {target}]]")
     assert len(providers.requests) == 1
 

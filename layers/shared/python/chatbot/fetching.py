@@ -247,7 +247,7 @@ class Answer:
         """The body as JSON. Raises `Refused` if it is none."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Refused("the answer is not JSON") from None
 
     def link(self, relation: str) -> str | None:
@@ -363,7 +363,7 @@ class Client:
                 if response.is_redirect:
                     if form is not None:
                         raise Refused(f"a form sent elsewhere from {_place(url)}")
-                    url, params = _target(url, response.headers["Location"]), {}
+                    url, params = _redirected(url, response.headers["Location"]), {}
                     continue
                 self._check(response, url)
                 try:
@@ -402,6 +402,12 @@ class Client:
             raise RetryLater(f"{type(error).__name__} at {_place(url)}") from None
         except NameUnknown:
             raise RetryLater(f"the name of {_place(url)} is unknown") from None
+        except ValueError:
+            raise Refused(f"an address that cannot be read at {_place(url)}") from None
+        except BadInput as error:
+            if at_home:
+                raise
+            raise Refused(f"a redirect that is not followed: {error}") from None
         finally:
             _AT_HOME.reset(token)
 
@@ -478,12 +484,13 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").rstrip("."), port
 
 
-def _target(url: str, location: str) -> str:
+def _redirected(url: str, location: str) -> str:
+    """Where a redirect leads. Raises `Refused` where nobody may be sent."""
     try:
         target = urljoin(url, location)
-    except ValueError:
-        raise BadInput("a redirect to what is not a URL") from None
-    check_url(_bare(target))
+        check_url(_bare(target))
+    except (BadInput, ValueError) as error:
+        raise Refused(f"a redirect that is not followed: {error}") from None
     return target
 
 
