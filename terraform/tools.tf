@@ -2,8 +2,8 @@
 
 locals {
   tools = {
-    for path in fileset("${path.module}/../functions", "tool_*/tool.json") :
-    dirname(path) => jsondecode(file("${path.module}/../functions/${path}"))
+    for name in fileset("${path.module}/../functions", "tool_*/tool.json") :
+    dirname(name) => jsondecode(file("${path.module}/../functions/${name}"))
   }
 
   # Whatever a tool does, it asks for the user's right, and stores and sends what came of the call.
