@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 from chatbot import log, passages, tool_rounds, turns
+from chatbot.closing import INTERRUPTED
 from chatbot.errors import BadInput, RetryLater
 from chatbot.identifiers import now_ms
 from chatbot.tool_rounds import Round
@@ -34,19 +35,19 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     ids = {"message_id": message_id, "request_id": event["request_id"]}
     log.bind(event["request_id"], message_id=message_id)
     done = event.get("rounds", 0)
-    answer = {**ids, "rounds": done}
     producer = uuid4().hex
-    try:
-        turn = _claim(message_id, producer, context)
-        asked = _produce(turn, producer, done, context) if turn is not None else None
-    except Lost:
-        log.logger().info("another goes on with the turn", code=log.Code.TURN_LOST)
-        _wait_for_other(message_id, context)
-        return answer
-    if asked is None:
-        return answer
-    calls, _ = tool_use.for_machine(asked.calls, ids)
-    return {**ids, "rounds": done + 1, "calls": calls}
+    while (turn := _claim(message_id, producer, context)) is not None:
+        try:
+            asked = _produce(turn, producer, done, context)
+        except Lost:
+            log.logger().info("another goes on with the turn", code=log.Code.TURN_LOST)
+            _wait_for_other(message_id, producer, context)
+            continue
+        if asked is None:
+            break
+        calls, _ = tool_use.for_machine(asked.calls, ids)
+        return {**ids, "rounds": done + 1, "calls": calls}
+    return {**ids, "rounds": done}
 
 
 def _claim(message_id: str, producer: str, context: Any) -> Head | None:
@@ -63,15 +64,18 @@ def _claim(message_id: str, producer: str, context: Any) -> Head | None:
 
 def _produce(turn: Head, producer: str, done: int, context: Any) -> Round | None:
     """Make the next round after `done` rounds: that of tools which the model asked for, if any."""
+    if turn.cancel_requested:
+        turns.settle(turn.message_id, producer, Outcome.cancelled())
+        return None
     rounds = tool_rounds.stored(turn.message_id) if turn.spent is not None else []
     if len(rounds) > done:  # a try before this one stored it and died
         _, lease = tool_use.for_machine(rounds[-1].calls, {})
         turns.release(turn.message_id, producer, lease)
         return rounds[-1]
     frames = list(turns.frames(turn.message_id))
-    early = _early_outcome(turn, frames[rounds[-1].last_seq :] if rounds else frames)
-    if early is not None:
-        turns.settle(turn.message_id, producer, early)
+    if turns.text_of(frames[rounds[-1].last_seq :] if rounds else frames):
+        # Another has begun this round and died; asked again, the model would say something else.
+        turns.settle(turn.message_id, producer, INTERRUPTED)
         return None
     knowledge = _knowledge(turn)
     tools = tool_use.allowed(json.loads(turn.snapshot))
@@ -104,6 +108,7 @@ def _produce(turn: Head, producer: str, done: int, context: Any) -> Round | None
         return made
     except RetryLater as error:
         log.logger().warning("the model is busy", code=log.Code.MODEL_BUSY, reason=str(error))
+        turns.keep_delivered(turn.message_id, delivery.finish(0.0))
         turns.release(turn.message_id, producer)
         raise
     finally:
@@ -161,21 +166,13 @@ def _knowledge(turn: Head) -> Knowledge | None:
     return Knowledge(found, turn.workspace_id, wanted.get("source_ids"))
 
 
-def _early_outcome(turn: Head, frames: Sequence[str]) -> Outcome | None:
-    """How a turn comes out that the model need not or must not be asked for; `frames` are those
-    after the last round of tools was asked for."""
-    if turn.cancel_requested:
-        return Outcome.cancelled()
-    if turns.text_of(frames):
-        # Another has begun and died; asked again, the model would say something else.
-        return Outcome.failed("interrupted", "The answer was interrupted.")
-    return None
-
-
-def _wait_for_other(message_id: str, context: Any) -> None:
-    """Wait for the other producer's end, so that the machine ends the turn after it."""
+def _wait_for_other(message_id: str, producer: str, context: Any) -> None:
+    """Wait until the other producer has come to an end, let go of the turn, or died. There is none
+    where it was a cancel that came in between."""
     while context.get_remaining_time_in_millis() > RESERVE_MS:
         turn = turns.head(message_id)
         if turn is None or turn.outcome is not None or not turn.is_running or turn.is_dead:
+            return
+        if turn.producer == producer or not turn.producing_until:
             return
         time.sleep(POLL_SECONDS)

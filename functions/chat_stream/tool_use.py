@@ -68,7 +68,7 @@ def checked(uses: list[Use], tools: Mapping[str, Tool], first_seq: int) -> list[
     for use in uses[:MOST_REFUSED]:
         identifier = _NAME.sub("_", use.tool_use_id)[:64]
         if identifier in seen or not identifier:
-            continue
+            identifier = f"{identifier[:50]}_{len(seen)}"
         seen.add(identifier)
         running = sum(call.status == "running" for call in calls)
         asked, refusal = _read(use, tools.get(use.tool), running)

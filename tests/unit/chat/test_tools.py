@@ -437,6 +437,25 @@ def test_approval_gets_not_found_when_the_turn_was_cancelled(world: World, ann: 
     assert calls(world, ack)[0]["status"] == "failed"
 
 
+def test_turn_is_cancelled_when_the_cancel_comes_as_the_model_asks_for_tools(
+    world: World, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ack = world.chat(ann)
+    world.model.asks(("a", "look_up", QUERY), text="Hm")
+    put = tool_rounds.put
+
+    def late(*given: Any) -> None:
+        world.send(ann, {"type": "cancel", "message_id": ack["message_id"]})
+        put(*given)
+
+    monkeypatch.setattr(tool_rounds, "put", late)
+    made = world.stream(ack["message_id"])
+    assert "calls" not in made
+    world.end(made)
+    final = world.check_ended(ann, ack)
+    assert (final["status"], final["content"]) == ("cancelled", "Hm")
+
+
 def test_late_result_is_not_seen_when_the_turn_was_cancelled_in_a_tool(
     world: World, ann: str
 ) -> None:

@@ -122,7 +122,7 @@ def put(
     lease_ms: int,
 ) -> None:
     """Store a round with its calls and its frames {seq: frame}, and let go of the turn: all or
-    nothing. `spent` is what the turn has used so far. Raises `Lost`."""
+    nothing. `spent` is what the turn has used so far. Raises `Lost`, as `turns.release` does."""
     at = now_ms()
     table, expires = settings().turns_table, at // 1000 + turns.FRAME_TTL_SECONDS
     rows: list[dict[str, Any]] = [
@@ -136,7 +136,8 @@ def put(
             "Key": tables.pack(turns.key(turn.message_id)),
             "UpdateExpression": "SET lease_until = :lease, spent = :spent, input_estimate = :zero"
             " REMOVE producing_until",
-            "ConditionExpression": "#status = :running AND producer = :me",
+            "ConditionExpression": "#status = :running AND producer = :me"
+            " AND NOT cancel_requested = :true",
             "ExpressionAttributeNames": {"#status": "status"},
             "ExpressionAttributeValues": tables.pack(
                 {
@@ -144,6 +145,7 @@ def put(
                     ":spent": spent,
                     ":zero": 0,
                     ":running": "running",
+                    ":true": True,
                     ":me": producer,
                 }
             ),

@@ -22,7 +22,7 @@ LEASE_MS = 15_000
 RETRIEVAL_LEASE_MS = 30_000  # a whole try of the state before the producer
 PRODUCER_MS = 5_000  # after that long without a sign of life another producer may take over
 REPLAY_MS = 3_600_000  # a turn's frames can be had for an hour after its end
-DELIVERY_MS = 10_000  # for which frames are sent before another may send them
+DELIVERY_MS = 5_000  # for which frames are sent before another may send them
 DELIVERY_SEQ = -2
 FRAME_TTL_SECONDS = 3 * 3600  # the longest execution, and the hour after its end
 MAX_FRAME_BYTES = 32 * 1024
@@ -253,12 +253,13 @@ def retrieve(message_id: str) -> Head:
 
 
 def release(message_id: str, producer: str, lease_ms: int = LEASE_MS) -> None:
-    """Leave the turn to the next producer. Raises `Lost`."""
+    """Leave the turn to the next producer. Raises `Lost`, also where it was cancelled: who did that
+    counts on this producer."""
     _update(
         message_id,
-        "#status = :running AND producer = :me",
+        "#status = :running AND producer = :me AND NOT cancel_requested = :true",
         "SET lease_until = :lease REMOVE producing_until",
-        {":me": producer, ":lease": now_ms() + lease_ms},
+        {":me": producer, ":true": True, ":lease": now_ms() + lease_ms},
     )
 
 
