@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from chatbot import conversations
-from chatbot.closing import estimate_tokens
+from chatbot.quotas import estimate_tokens
 from chatbot.turns import Head
 from functions.chat_stream.knowledge import Knowledge, without_citations
 from functions.chat_stream.prompt import render
