@@ -248,6 +248,7 @@ class World:
             "top_p": None,
             "max_tokens": 100,
             "knowledge": {"enabled": False, "top_k": 5},
+            "guardrail_enabled": False,
         }
         real = aws.client
         one_at_a_time(real("dynamodb"), monkeypatch)

@@ -65,7 +65,7 @@ def _estimated(head: Head, text: str) -> dict[str, Any]:
     """The usage of a turn whose producer could not tell: the rounds that are over by their count,
     the one under way by what it sent and what came."""
     said = quotas.estimate_tokens(text)
-    spent = head.spent or quotas.NOTHING
+    spent = quotas.spent(head)
     unseen = {
         "input_tokens": head.input_estimate,
         "output_tokens": max(said - spent["output_tokens"], 0),

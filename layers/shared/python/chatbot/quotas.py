@@ -22,7 +22,7 @@ from chatbot.turns import Head
 
 ATTEMPTS = 40
 OVERHEAD_TOKENS = 32  # what stands around the texts of the shortest request
-NOTHING: Mapping[str, Any] = {"input_tokens": 0, "output_tokens": 0, "estimated": False}
+_NOTHING: Mapping[str, Any] = {"input_tokens": 0, "output_tokens": 0, "estimated": False}
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 
 
@@ -47,9 +47,14 @@ def added(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
     return counts | {"estimated": bool(first["estimated"] or second["estimated"])}
 
 
+def spent(turn: Head) -> dict[str, Any]:
+    """The usage of a turn's rounds that are over."""
+    return dict(turn.spent or _NOTHING)
+
+
 def shown(usage: Mapping[str, Any]) -> dict[str, Any]:
     """A usage as clients see it."""
-    return {name: usage[name] for name in NOTHING}
+    return {name: usage[name] for name in _NOTHING}
 
 
 def reserving(turn: Head, input_tokens: int) -> Head:
@@ -101,10 +106,10 @@ def reserve_round(turn: Head, producer: str, input_tokens: int) -> Head:
     """
     quota = turn.context["workspace"]["quota"]
     for attempt in range(ATTEMPTS):
-        spent = turn.spent or NOTHING
-        used = spent["input_tokens"] + spent["output_tokens"]
+        before = spent(turn)
+        used = before["input_tokens"] + before["output_tokens"]
         tokens = used + input_tokens + turn.max_tokens
-        cost = turn.cost(spent) + turn.highest_cost(input_tokens, turn.max_tokens)
+        cost = turn.cost(before) + turn.highest_cost(input_tokens, turn.max_tokens)
         more_tokens = max(tokens - turn.reserved_tokens, 0)
         more_cost = max(cost - Decimal(turn.reserved_cost), Decimal(0))
         if not more_tokens and not more_cost:
