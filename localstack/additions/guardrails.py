@@ -57,7 +57,13 @@ def install() -> None:
     require(bedrock, "_json", "payload", "status")
     require(bedrock, "_empty", "status")
     require(bedrock, "_not_found", "message")
+    _mend_guardrails()
+    _mend_versions()
+    # An identifier may be an ARN, whose slash arrives decoded.
+    bedrock._GUARDRAIL_RE = re.compile(r"^/guardrails/(.+)$")
 
+
+def _mend_guardrails() -> None:
     def _create_guardrail(body: Any) -> Any:
         response = stock_create(body)
         if response[0] != 202:
@@ -94,6 +100,12 @@ def install() -> None:
         names = ("GuardrailId", "GuardrailArn", "Version", "UpdatedAt")
         return bedrock._json({name: record[name] for name in names}, status=202)
 
+    stock_create = replace(bedrock, "_create_guardrail", _create_guardrail)
+    replace(bedrock, "_get_guardrail", _get_guardrail)
+    replace(bedrock, "_update_guardrail", _update_guardrail)
+
+
+def _mend_versions() -> None:
     def _create_guardrail_version(identifier: str, body: Any) -> Any:
         record = _find(identifier)
         if record is None:
@@ -114,10 +126,5 @@ def install() -> None:
         bedrock._tags.pop(record["GuardrailArn"], None)
         return stock_delete(record["GuardrailId"], query_params)
 
-    stock_create = replace(bedrock, "_create_guardrail", _create_guardrail)
     stock_version = replace(bedrock, "_create_guardrail_version", _create_guardrail_version)
     stock_delete = replace(bedrock, "_delete_guardrail", _delete_guardrail)
-    replace(bedrock, "_get_guardrail", _get_guardrail)
-    replace(bedrock, "_update_guardrail", _update_guardrail)
-    # An identifier may be an ARN, whose slash arrives decoded.
-    bedrock._GUARDRAIL_RE = re.compile(r"^/guardrails/(.+)$")
