@@ -7,12 +7,12 @@ by the queue that looks after every turn.
 import json
 from typing import Any
 
-from chatbot import closing, log, quotas, turns
+from chatbot import closing, log, turns
 from chatbot.identifiers import now_ms
 from chatbot.replay import replay
 from chatbot.turns import Head, Outcome
 
-UNAVAILABLE = ("model_unavailable", "The model is not available now.")
+UNAVAILABLE = Outcome.failed("model_unavailable", "The model is not available now.")
 LOOK_AGAIN_SECONDS = 2  # after the lease that is being watched
 MAX_DELAY_SECONDS = 900  # of SQS
 
@@ -38,7 +38,7 @@ def _end(event: dict[str, Any]) -> dict[str, Any]:
         if turn.outcome is not None:
             return Outcome(**turn.outcome)
         if event.get("error") == "RetryLater" and not turn.cancel_requested:
-            return Outcome.failed(*UNAVAILABLE, quotas.spent(turn))
+            return UNAVAILABLE._replace(usage=turn.counted(0, 0, estimated=True))
         return closing.interrupted(turn)
 
     delivered = {name: (mark, seq) for name, (mark, seq) in event.get("delivered", {}).items()}

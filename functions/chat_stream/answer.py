@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from chatbot import connections, log, quotas, turns
+from chatbot import connections, log, turns
 from chatbot.errors import RetryLater
 from chatbot.identifiers import now_ms
 from chatbot.turns import Head, Outcome
@@ -113,16 +113,10 @@ class Answer:
         return Outcome("completed", reason, self._counted())
 
     def _counted(self) -> dict[str, Any]:
-        """What the turn has used with this round: the model's own count, or an estimate where it
-        did not get to count."""
-        round_ = {
-            "input_tokens": self._input_estimate,
-            "output_tokens": (self._text_bytes + 3) // 4,
-            "estimated": True,
-        }
+        """The model's own count, or an estimate where it did not get to count, and all before."""
         if self._usage is not None:
-            round_ = {**self._usage._asdict(), "estimated": False}
-        return quotas.added(quotas.spent(self.turn), round_)
+            return self.turn.counted(*self._usage, estimated=False)
+        return self.turn.counted(self._input_estimate, (self._text_bytes + 3) // 4, estimated=True)
 
     def _flush(self, at_once: bool) -> None:
         """Store what was gathered as frames; the delivery sends them. Raises `Lost`."""

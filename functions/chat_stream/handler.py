@@ -86,7 +86,7 @@ def _refused(turn: Head, error: BadInput | QuotaExceeded) -> Outcome:
         code, detail = error.code, error.detail
     else:
         log.logger().warning("no prompt", code=log.Code.PROMPT_FAILED, reason=str(error))
-    return Outcome.failed(code, detail, quotas.spent(turn))
+    return Outcome.failed(code, detail, turn.counted(0, 0, estimated=False))
 
 
 def _knowledge(turn: Head) -> Knowledge | None:
@@ -107,7 +107,7 @@ def _early_outcome(turn: Head) -> Outcome | None:
         return Outcome.cancelled()
     if turn.model_id not in allowed_models():
         detail = "The chatbot's model is no longer allowed."
-        return Outcome.failed("model_withdrawn", detail, quotas.spent(turn))
+        return Outcome.failed("model_withdrawn", detail, turn.counted(0, 0, estimated=False))
     if next(turns.frames(turn.message_id), None) is not None:
         # Another has begun and died; asked again, the model would say something else.
         return Outcome.failed("interrupted", "The answer was interrupted.")

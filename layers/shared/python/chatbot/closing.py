@@ -61,26 +61,13 @@ def _is_stored(head: Head) -> bool:
     return bool(conversation and conversation.get("running_turn") == head.message_id)
 
 
-def _estimated(head: Head, text: str) -> dict[str, Any]:
-    """The usage of a turn whose producer could not tell: the rounds that are over by their count,
-    the one under way by what it sent and what came."""
-    said = quotas.estimate_tokens(text)
-    spent = quotas.spent(head)
-    unseen = {
-        "input_tokens": head.input_estimate,
-        "output_tokens": max(said - spent["output_tokens"], 0),
-        "estimated": True,
-    }
-    return quotas.added(spent, unseen)
-
-
 class _End:
     """What the closing transaction writes."""
 
     def __init__(self, head: Head, outcome: Outcome, text: str, seq: int) -> None:
         self.head, self.outcome, self.text, self.seq = head, outcome, text, seq
         self.at = now_ms()
-        self.used = outcome.usage or _estimated(head, text)
+        self.used = outcome.usage or _unfinished_usage(head, text)
         self.usage = quotas.shown(self.used)
 
     def actions(self, in_conversation: bool) -> list[dict[str, Any]]:
@@ -169,6 +156,15 @@ class _End:
             {":at": timestamp(self.at), ":turn": self.head.message_id, ":one": 1},
             "running_turn = :turn",
         )
+
+
+def _unfinished_usage(head: Head, text: str) -> dict[str, Any]:
+    """The usage of a turn whose model did not get to count: of its rounds, and an estimate of
+    what was under way."""
+    if head.spent is not None and not head.input_estimate:
+        return head.spent
+    said = quotas.estimate_tokens(text) - (head.spent["output_tokens"] if head.spent else 0)
+    return head.counted(head.input_estimate, max(said, 0), estimated=True)
 
 
 def final_frame(head: Head, seq: int, message: Mapping[str, Any]) -> str:

@@ -22,8 +22,7 @@ from chatbot.turns import Head
 
 ATTEMPTS = 40
 OVERHEAD_TOKENS = 32  # what stands around the texts of the shortest request
-_NOTHING: Mapping[str, Any] = {"input_tokens": 0, "output_tokens": 0, "estimated": False}
-_COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+_SHOWN = ("input_tokens", "output_tokens", "estimated")
 
 
 def estimate_tokens(text: str) -> int:
@@ -41,20 +40,9 @@ def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
-def added(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """The usage of two rounds together."""
-    counts = {name: first.get(name, 0) + second.get(name, 0) for name in _COUNTS}
-    return counts | {"estimated": bool(first["estimated"] or second["estimated"])}
-
-
-def spent(turn: Head) -> dict[str, Any]:
-    """The usage of a turn's rounds that are over."""
-    return dict(turn.spent or _NOTHING)
-
-
 def shown(usage: Mapping[str, Any]) -> dict[str, Any]:
     """A usage as clients see it."""
-    return {name: usage[name] for name in _NOTHING}
+    return {name: usage[name] for name in _SHOWN}
 
 
 def reserving(turn: Head, input_tokens: int) -> Head:
@@ -106,7 +94,7 @@ def reserve_round(turn: Head, producer: str, input_tokens: int) -> Head:
     """
     quota = turn.context["workspace"]["quota"]
     for attempt in range(ATTEMPTS):
-        before = spent(turn)
+        before = turn.counted(0, 0, estimated=False)
         used = before["input_tokens"] + before["output_tokens"]
         tokens = used + input_tokens + turn.max_tokens
         cost = turn.cost(before) + turn.highest_cost(input_tokens, turn.max_tokens)

@@ -98,6 +98,26 @@ class Head(NamedTuple):
         values = {name: getattr(self, name) for name in self._fields}
         return {"seq": 0} | {name: value for name, value in values.items() if value is not None}
 
+    def counted(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        cache_read_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        *,
+        estimated: bool,
+    ) -> dict[str, Any]:
+        """The usage with that of the rounds before. Tokens read from the cache and written to it
+        count among `input_tokens` too."""
+        before = self.spent or {"estimated": False}
+        return {
+            "input_tokens": before.get("input_tokens", 0) + input_tokens,
+            "output_tokens": before.get("output_tokens", 0) + output_tokens,
+            "cache_read_tokens": before.get("cache_read_tokens", 0) + cache_read_tokens,
+            "cache_write_tokens": before.get("cache_write_tokens", 0) + cache_write_tokens,
+            "estimated": before["estimated"] or estimated,
+        }
+
     @property
     def context(self) -> dict[str, Any]:
         """The snapshot."""
