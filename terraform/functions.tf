@@ -147,6 +147,7 @@ variable "functions" {
         document_texts = "write"
         documents      = "readwrite"
         guards         = "readwrite"
+        jobs           = "readwrite"
       }
     }
     sources = {
