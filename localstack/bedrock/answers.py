@@ -137,7 +137,7 @@ def _text(body: Mapping[str, Any], question: str, directives: Directives) -> str
 
 def _tools(body: Mapping[str, Any], directives: Directives) -> list[ToolCall]:
     if directives.tool_loop is not None:
-        return [ToolCall(directives.tool_loop, {})]
+        return [directives.tool_loop]
     # The results of the round before stand in the last message, which then has no words.
     answered = any("toolResult" in block for block in body["messages"][-1]["content"])
     return [] if answered else list(directives.tools)
