@@ -7,10 +7,11 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from chatbot import log, passages, tool_rounds, turns
+from chatbot import log, passages, quotas, tool_rounds, turns
 from chatbot.closing import INTERRUPTED
-from chatbot.errors import BadInput, RetryLater
+from chatbot.errors import BadInput, QuotaExceeded, RetryLater
 from chatbot.identifiers import now_ms
+from chatbot.models import allowed_models
 from chatbot.tool_rounds import Round
 from chatbot.tools import Tool
 from chatbot.turns import Delivered, Head, Lost, Outcome
@@ -67,6 +68,12 @@ def _produce(turn: Head, producer: str, done: int, context: Any) -> Round | None
     if turn.cancel_requested:
         turns.settle(turn.message_id, producer, Outcome.cancelled())
         return None
+    if turn.model_id not in allowed_models():
+        detail = "The chatbot's model is no longer allowed."
+        unused = turn.counted(0, 0, estimated=False)
+        failed = Outcome.failed("model_withdrawn", detail, unused)
+        turns.settle(turn.message_id, producer, failed)
+        return None
     rounds = tool_rounds.stored(turn.message_id) if turn.spent is not None else []
     if len(rounds) > done:  # a try before this one stored it and died
         _, lease = tool_use.for_machine(rounds[-1].calls, {})
@@ -80,11 +87,10 @@ def _produce(turn: Head, producer: str, done: int, context: Any) -> Round | None
     knowledge = _knowledge(turn)
     tools = tool_use.allowed(json.loads(turn.snapshot))
     try:
-        asked = request.build(turn, knowledge, tools, rounds)
-    except BadInput as error:
-        log.logger().warning("no prompt", code=log.Code.PROMPT_FAILED, reason=str(error))
-        failed = Outcome.failed("bad_prompt", "The chatbot's system prompt does not render.")
-        turns.settle(turn.message_id, producer, failed)
+        asked = request.build(turn, allowed_models()[turn.model_id], knowledge, tools, rounds)
+        turn = quotas.reserve_round(turn, producer, request.most(asked))
+    except (BadInput, QuotaExceeded) as error:
+        turns.settle(turn.message_id, producer, _refused(turn, error))
         return None
     delivery = Delivery(turn.conversation_id, turn.message_id, frames, _delivered(turn, producer))
     began_at = max((call.ended_at for made in rounds for call in made.calls), default=0)
@@ -152,6 +158,16 @@ def _delivered(turn: Head, producer: str) -> Delivered:
             return sent
         time.sleep(TAKE_SECONDS)
     return {}
+
+
+def _refused(turn: Head, error: BadInput | QuotaExceeded) -> Outcome:
+    """How a turn comes out whose model is not asked: it uses nothing more."""
+    code, detail = "bad_prompt", "The chatbot's system prompt does not render."
+    if isinstance(error, QuotaExceeded):
+        code, detail = error.code, error.detail
+    else:
+        log.logger().warning("no prompt", code=log.Code.PROMPT_FAILED, reason=str(error))
+    return Outcome.failed(code, detail, turn.counted(0, 0, estimated=False))
 
 
 def _knowledge(turn: Head) -> Knowledge | None:
