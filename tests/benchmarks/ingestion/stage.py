@@ -3,9 +3,9 @@
 python -m tests.benchmarks.ingestion.stage connector '<folder, and what the state machine sends>'
 python -m tests.benchmarks.ingestion.stage embed '<folder, the source, and the database>'
 
-Prints {seconds, processor, megabytes, documents}, `processor` the seconds of its own work. The connector is called as the state machine does it, until
-there is no more, and then sweeps; `embed` gets the documents in batches of ten, as the stream
-brings them.
+Prints {documents, seconds, processor, megabytes}, `processor` the seconds of its own work. The
+connector is called as the state machine does it, until there is no more, and then sweeps; `embed`
+gets the documents in batches of ten, as the stream brings them.
 """
 
 import io
