@@ -99,6 +99,7 @@ def _bedrock(stack: Stack) -> Process:
             **clean_environment(),
             **forward,
             "BEDROCK_HOST": "0.0.0.0" if uses_localstack() else HOST,  # noqa: S104  # containers
+            "BEDROCK_GATEWAY_URL": stack.gateway_url,
             "BEDROCK_PORT": str(stack.ports.bedrock),
         },
         stop_seconds=5,

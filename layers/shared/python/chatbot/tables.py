@@ -113,6 +113,28 @@ def delete_all(table: str, keys: Sequence[Mapping[str, Any]]) -> None:
             back_off(1)
 
 
+def update(
+    table: str,
+    key: Mapping[str, Any],
+    change: str,
+    values: Mapping[str, Any],
+    condition: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """An update as an action of a transaction."""
+    action: dict[str, Any] = {
+        "TableName": table,
+        "Key": pack(key),
+        "UpdateExpression": change,
+        "ExpressionAttributeValues": pack(values),
+    }
+    if condition:
+        action["ConditionExpression"] = condition
+    if names:
+        action["ExpressionAttributeNames"] = names
+    return {"Update": action}
+
+
 def transact(actions: Sequence[Mapping[str, Any]]) -> None:
     """Write all or nothing. Raises `TransactionCanceled`."""
     try:
