@@ -4,11 +4,14 @@
 -- So in the index an embedding has 64 more numbers, a direction of its workspace, of length 1 as the
 -- embedding itself: chunks of one workspace are then nearer to each other than to all others, and
 -- their order among themselves is as before.
+-- Costly, and not merged into the statement, so that the planner never sorts by it.
 CREATE FUNCTION app.located(embedding public.halfvec, workspace_id uuid) RETURNS public.halfvec
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN embedding OPERATOR(public.||) ('[' || rtrim(replace(replace(
-    translate(left(('x' || md5(workspace_id::text))::bit(128)::text, 64), '01', 'ab'),
-    'a', '-0.125,'), 'b', '0.125,'), ',') || ']')::public.halfvec(64);
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 10000 AS $$
+BEGIN
+    RETURN embedding OPERATOR(public.||) ('[' || rtrim(replace(replace(
+        translate(left(('x' || md5(workspace_id::text))::bit(128)::text, 64), '01', 'ab'),
+        'a', '-0.125,'), 'b', '0.125,'), ',') || ']')::public.halfvec;
+END $$;
 
 -- What a word is looked up with: whose chunk it is, so that other workspaces' are never fetched.
 CREATE FUNCTION app.labelled(terms tsvector, workspace_id uuid, source_id uuid) RETURNS tsvector
@@ -48,13 +51,10 @@ DROP FUNCTION app.search(jsonb);
 -- A word that many chunks hold finds nothing and costs most: how many is estimated by a sample, which
 -- is drawn all over the workspace's documents, and such words only count in the score.
 --
--- The planner is told what it cannot know: how selective a workspace is, and that a sort of all
--- distances is never cheaper than the index.
 CREATE FUNCTION app.search(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
-SET enable_sort = off
 SET jit = off
 SET hnsw.iterative_scan = relaxed_order
 SET hnsw.ef_search = 500
@@ -72,7 +72,7 @@ DECLARE
     -- keep sources apart.
     most CONSTANT integer := CASE WHEN anywhere THEN 5000 ELSE 15000 END;
     size integer;
-    common tsquery[];
+    common integer[];
     commonness integer[];
     answer jsonb;
 BEGIN
@@ -81,7 +81,7 @@ BEGIN
         WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources))
         LIMIT most + 1) AS counted;
 
-    -- The common words, and how many of 1,000 chunks hold each: all but the rarest that 6,000 chunks
+    -- The common words, and how many of 1,000 chunks hold each: all but the rarest that 3,000 chunks
     -- hold together.
     IF size > 1000 THEN
         WITH bounds AS (
@@ -103,16 +103,16 @@ BEGIN
                     rpad(lpad(to_hex(first + width * part / 16), 12, '0'), 32, '0')::uuid
                 ORDER BY document_id, number LIMIT 8) AS drawn
         ), counted AS (
-            SELECT word, (SELECT count(*) FROM sample WHERE terms @@ word) * 1000
+            SELECT number, (SELECT count(*) FROM sample WHERE terms @@ word) * 1000
                 / (SELECT count(*) FROM sample) AS often
-            FROM unnest(words) AS word
+            FROM unnest(words) WITH ORDINALITY AS asked (word, number)
         ), summed AS (
-            SELECT word, often, sum(often) OVER rarest AS together, row_number() OVER rarest AS number
-            FROM counted WINDOW rarest AS (ORDER BY often, word::text)
+            SELECT number, often, sum(often) OVER rarest AS together, row_number() OVER rarest AS rarity
+            FROM counted WINDOW rarest AS (ORDER BY often, number)
         )
-        SELECT array_agg(word), array_agg(often) INTO common, commonness
+        SELECT array_agg(number), array_agg(often) INTO common, commonness
         FROM summed
-        WHERE number > 1 AND together > 6000000 / CASE WHEN size > most THEN 50000 ELSE size END;
+        WHERE rarity > 1 AND together > 3000000 / CASE WHEN size > most THEN 50000 ELSE size END;
     END IF;
 
     WITH compared AS MATERIALIZED (
@@ -130,21 +130,27 @@ BEGIN
         ORDER BY app.located(embedding, workspace_id)::public.halfvec(1088)
             OPERATOR(public.<=>) app.located(target, place)::public.halfvec(1088)
         LIMIT 60)
+    ), asked AS MATERIALIZED (
+        SELECT word, number AS word_number
+        FROM unnest(words) WITH ORDINALITY AS asked (word, number)
     ), held AS MATERIALIZED (
-        SELECT word, document_id, number
-        FROM unnest(words) AS word, LATERAL (
+        SELECT word_number, document_id, number
+        FROM asked, LATERAL (
             SELECT document_id, number FROM app.chunks
-            WHERE workspace_id = place
+            WHERE workspace_id IS NOT DISTINCT FROM place -- no bitmap of all that it has beside
                 AND app.labelled(terms, workspace_id, source_id) @@ (mine && word)) AS holding
-        WHERE word <> ALL (coalesce(common, '{}'))
+        WHERE word_number <> ALL (coalesce(common, '{}'))
     ), worth AS MATERIALIZED (
-        SELECT word, ln(1 + CASE WHEN size > most THEN 20000 ELSE size END / count(*)::float) AS worth
-        FROM held GROUP BY word
+        SELECT word_number, ln(1 + CASE WHEN size > most THEN 20000 ELSE size END / count(*)::float) AS worth
+        FROM held GROUP BY word_number
         UNION ALL
-        SELECT word, ln(1 + 1000 / often::float) FROM unnest(common, commonness) AS counted (word, often)
+        SELECT word_number, ln(1 + 1000 / often::float)
+        FROM unnest(common, commonness) AS counted (word_number, often)
+    ), weighed AS MATERIALIZED (
+        SELECT word, worth FROM asked JOIN worth USING (word_number)
     ), matching AS (
         SELECT document_id, number
-        FROM held JOIN worth USING (word)
+        FROM held JOIN worth USING (word_number)
         GROUP BY document_id, number
         ORDER BY sum(worth) DESC LIMIT 60
     ), candidates AS (
@@ -158,8 +164,8 @@ BEGIN
         OFFSET 0
     ), scored AS (
         SELECT document_id, number, content, title, url, round((
-            coalesce((SELECT sum(worth) FROM worth WHERE terms @@ word)
-                / (SELECT sum(worth) FROM worth), 0)
+            coalesce((SELECT sum(worth) FROM weighed WHERE terms @@ word)
+                / (SELECT sum(worth) FROM weighed), 0)
             + greatest(coalesce(cosine, 0), 0) / 2)::numeric / 1.5, 6) AS score
         FROM candidates
         ORDER BY score DESC, document_id, number
