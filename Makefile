@@ -146,5 +146,5 @@ e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=
 	@STACK=test $(CLI) up
 	STACK=test $(PY) -m pytest tests/e2e
 
-bench: $(READY) ## what the pipeline adds before the first frame, cold starts, round trips
-	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks
+bench: $(READY) ## what the pipeline adds, cold starts, round trips, search; BENCH=retrieval is one alone
+	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks $(BENCH)

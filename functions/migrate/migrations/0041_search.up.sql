@@ -57,7 +57,7 @@ SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET jit = off
 SET hnsw.iterative_scan = relaxed_order
-SET hnsw.ef_search = 500
+SET hnsw.ef_search = 400
 AS $$
 DECLARE
     place CONSTANT uuid := app.workspace_id();
