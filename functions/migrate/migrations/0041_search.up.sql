@@ -71,7 +71,7 @@ DECLARE
     -- Up to so many chunks are compared one by one: of a few sources more, as the index does not
     -- keep sources apart.
     most CONSTANT integer := CASE WHEN anywhere THEN 5000 ELSE 15000 END;
-    size integer;
+    size integer; -- 20,000 and more are the same to it
     common integer[];
     commonness integer[];
     answer jsonb;
@@ -79,9 +79,9 @@ BEGIN
     SELECT count(*) INTO size FROM (
         SELECT FROM app.chunks
         WHERE workspace_id = place AND (anywhere OR source_id = ANY (sources))
-        LIMIT most + 1) AS counted;
+        LIMIT 20000) AS counted;
 
-    -- The common words, and how many of 1,000 chunks hold each: all but the rarest that 3,000 chunks
+    -- The common words, and how many of 1,000 chunks hold each: all but the rarest that 4,000 chunks
     -- hold together.
     IF size > 1000 THEN
         WITH bounds AS (
@@ -112,7 +112,7 @@ BEGIN
         )
         SELECT array_agg(number), array_agg(often) INTO common, commonness
         FROM summed
-        WHERE rarity > 1 AND together > 3000000 / CASE WHEN size > most THEN 50000 ELSE size END;
+        WHERE rarity > 1 AND together > 4000000 / CASE WHEN size = 20000 THEN 50000 ELSE size END;
     END IF;
 
     WITH compared AS MATERIALIZED (
@@ -141,7 +141,7 @@ BEGIN
                 AND app.labelled(terms, workspace_id, source_id) @@ (mine && word)) AS holding
         WHERE word_number <> ALL (coalesce(common, '{}'))
     ), worth AS MATERIALIZED (
-        SELECT word_number, ln(1 + CASE WHEN size > most THEN 20000 ELSE size END / count(*)::float) AS worth
+        SELECT word_number, ln(1 + size / count(*)::float) AS worth
         FROM held GROUP BY word_number
         UNION ALL
         SELECT word_number, ln(1 + 1000 / often::float)
@@ -152,7 +152,7 @@ BEGIN
         SELECT document_id, number
         FROM held JOIN worth USING (word_number)
         GROUP BY document_id, number
-        ORDER BY sum(worth) DESC LIMIT 60
+        ORDER BY sum(worth) DESC LIMIT 120
     ), candidates AS (
         SELECT document_id, number, content, title, url,
             1 - (embedding OPERATOR(public.<=>) target) AS cosine,

@@ -1,29 +1,27 @@
 """How well and how fast `app.search` finds, in tenants of several sizes in one table and one index.
 
-    python -m tests.benchmarks.retrieval [chunks in all]
-
 A PostgreSQL of its own with the migrations. `corpus/` holds 51 documents, `questions.json` 200
 questions with the documents that answer each. The corpus is in each measured tenant, split and
-embedded as `embed` does it, among made-up chunks (`filler.py`); the smallest has part of it, and only
-the questions on that. Printed for each tenant:
+embedded as `embed` does it, among made-up chunks (`filler.py`); the smallest has part of it, and
+is asked only about that. Printed for each tenant:
 
 - recall@5 of the question's documents, by the embedding alone, the words alone, and both;
 - recall@10 of the embedding alone against an exact comparison with every chunk of the tenant, for
   the 200 questions and for 100 in words of the tenant's own made-up chunks;
 - p50 and p95 of the whole `app.search` inside PostgreSQL, its caches warm.
 
-All vectors are hashed words (`localstack/bedrock/embeddings.py`). They know no synonyms, so recall@5
-says how the two ways of searching are joined, and that neither is lost in a large tenant; it says
-nothing about how well a real model finds. They are also harder for the index than a model's, as
-neighbours of a question are hardly neighbours of each other.
+All vectors are hashed words (`localstack/bedrock/embeddings.py`). They know no synonyms, so
+recall@5 says how the two ways of searching are joined, and that neither is lost in a large tenant;
+it says nothing about how well a real model finds. Nor does recall@10: it is that of the index on
+such vectors, which are harder for it, as neighbours of a question are hardly each other's.
 
-Ends with an error where a target is missed, or a search at full size reads a table without an index.
+Ends with an error where a target is missed, or a search at full size reads a table without an
+index.
 """
 
 import json
 import random
 import statistics
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -106,7 +104,7 @@ def step(name: str) -> Iterator[None]:
     print(f"{time.perf_counter() - started:8.1f} s  {name}", flush=True)
 
 
-def load(database: Database, corpus: dict[str, str], chunks: int) -> None:
+def load(database: Database, corpus: dict[str, str]) -> None:
     """Fill tables and build their indexes, as the migrations define them, once they are full."""
     indexes = database.sql(
         """SELECT indexname, indexdef FROM pg_indexes
@@ -114,7 +112,7 @@ def load(database: Database, corpus: dict[str, str], chunks: int) -> None:
     )
     for name, _ in indexes:
         database.sql(f"DROP INDEX app.{name}")
-    others = {f"other-{n}": 1_000 for n in range((chunks - sum(MEASURED.values())) // 1_000)}
+    others = {f"other-{n}": 1_000 for n in range((CHUNKS - sum(MEASURED.values())) // 1_000)}
     sizes = {workspace_id(name): size for name, size in {**MEASURED, **others}.items()}
     for workspace in sizes:
         database.sql(
@@ -237,7 +235,6 @@ def own_questions(database: Database, workspace: str, count: int) -> list[Questi
 
 
 def main() -> None:
-    chunks = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else CHUNKS
     corpus = {path.stem: path.read_text() for path in sorted((HERE / "corpus").glob("*.md"))}
     labelled = [
         question(row["question"], row["documents"])
@@ -247,7 +244,7 @@ def main() -> None:
         cluster = cluster_maker(server)()
         cluster.migrate("up")
         database = Database(cluster)
-        load(database, corpus, chunks)
+        load(database, corpus)
         missed = report(database, corpus, labelled)
     if missed:
         raise SystemExit("\n".join(missed))

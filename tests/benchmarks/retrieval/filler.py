@@ -1,8 +1,8 @@
 """Chunks that stand beside the corpus: made-up texts of topics, with vectors as the stand-in's.
 
-A tenant has topics of its own, one for a hundred chunks, and shares 200 with all others. A topic has
-25 words and 20 sentences, which draw every second word from it and the others from all words by
-Zipf's law. A chunk takes nine sentences, seven in ten of its topic. All of it is drawn inside
+A tenant has topics of its own, one for a hundred chunks, and shares 200 with all others. A topic
+has 25 words and 20 sentences, which draw every second word from it and the others from all words
+by Zipf's law. A chunk takes nine sentences, seven in ten of its topic. All of it is drawn inside
 PostgreSQL; a chunk's vector is the sum of its words' hashed features, which is what the stand-in
 makes of the text but for the pairs of neighbours.
 """
@@ -29,12 +29,15 @@ class Connection(Protocol):
 
 
 def vocabulary(texts: Iterable[str]) -> list[str]:
-    """Function words, then the words of the texts by how often they stand there, then made-up ones."""
+    """Function words, then the words of the texts, frequent ones first, then made-up ones."""
     counted = Counter(word for text in texts for word in re.findall(r"[a-z]{2,}", text.casefold()))
     words = dict.fromkeys([*sorted(FUNCTION_WORDS), *(word for word, _ in counted.most_common())])
     source = random.Random(7)
-    syllables = [a + b for a in "b d f g k l m n p r s t v z br tr st".split() for b in
-                 "a e i o u an er il or um".split()]  # fmt: skip
+    syllables = [
+        first + rest
+        for first in (*"bdfgklmnprstvz", "br", "tr", "st")
+        for rest in (*"aeiou", "an", "er", "il", "or", "um")
+    ]
     while len(words) < WORDS:
         words["".join(source.choices(syllables, k=source.randint(2, 4)))] = None
     return list(words)
@@ -74,8 +77,8 @@ def prepare(connection: Connection, words: list[str], tenants: Mapping[str, int]
                 sum(embedding) AS embedding
             FROM (
                 SELECT sentence, place, CASE WHEN place % 2 = 0
-                    THEN {common} + abs(hashint4(
-                        sentence / 20 * 1000 + floor(25 * random())::integer)) % ({WORDS} - {common})
+                    THEN {common} + abs(hashint4(sentence / 20 * 1000
+                        + floor(25 * random())::integer)) % ({WORDS} - {common})
                     ELSE floor({WORDS} ^ random())::integer - 1 END AS chosen
                 FROM generate_series(0, {topic * 20 - 1}) AS sentence,
                     generate_series(1, 12) AS place
