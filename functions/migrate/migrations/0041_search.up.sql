@@ -1,16 +1,16 @@
 -- Search that is as good and as quick in one workspace of a large index as it would be alone in it.
 
 -- One index over all workspaces starves each of them: what is nearest are other workspaces' chunks.
--- So in the index an embedding has 64 more numbers, a direction of its workspace, of length 1 as the
--- embedding itself: chunks of one workspace are then nearer to each other than to all others, and
--- their order among themselves is as before.
+-- So in the index an embedding has 64 more numbers, a direction of its workspace, longer by half than
+-- the embedding itself: any chunks of one workspace are then nearer to each other than to the same
+-- text in another, and their order among themselves is as before.
 -- Costly, and not merged into the statement, so that the planner never sorts by it.
 CREATE FUNCTION app.located(embedding public.halfvec, workspace_id uuid) RETURNS public.halfvec
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 10000 AS $$
 BEGIN
     RETURN embedding OPERATOR(public.||) ('[' || rtrim(replace(replace(
         translate(left(('x' || md5(workspace_id::text))::bit(128)::text, 64), '01', 'ab'),
-        'a', '-0.125,'), 'b', '0.125,'), ',') || ']')::public.halfvec;
+        'a', '-0.177,'), 'b', '0.177,'), ',') || ']')::public.halfvec;
 END $$;
 
 -- What a word is looked up with: whose chunk it is, so that other workspaces' are never fetched.

@@ -20,6 +20,7 @@ index.
 """
 
 import json
+import os
 import random
 import statistics
 import time
@@ -210,11 +211,12 @@ def scans(database: Database, asked: Question) -> dict[str, int]:
     count = """SELECT relname::text, pg_stat_get_xact_numscans(oid) FROM pg_class
                WHERE relnamespace = 'app'::regnamespace
                    AND relname ~ '^(chunks|document_versions)'"""
-    database.sql("BEGIN")
+    database.sql("BEGIN")  # they are flushed between transactions
+    before = dict(database.sql(count))
     search(database, asked, 10)
-    counted = dict(database.sql(count))
+    after = dict(database.sql(count))
     database.sql("COMMIT")
-    return counted
+    return {name: number - before[name] for name, number in after.items()}
 
 
 def own_questions(database: Database, workspace: str, count: int) -> list[Question]:
@@ -254,6 +256,7 @@ def report(database: Database, corpus: dict[str, str], labelled: list[Question])
     """Print the figures; the targets that were missed."""
     missed = []
     known_to_tiny = set(list(corpus)[: MEASURED["tiny"]])
+    print("load averages:", *(f"{load:.1f}" for load in os.getloadavg()))
     print("                recall@5                recall@10         ms")
     print("   chunks   vector   text   both   questions    own   p50    p95")
     for name, size in MEASURED.items():

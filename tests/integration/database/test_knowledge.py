@@ -329,15 +329,17 @@ def fill(cluster: Cluster, tenant: Tenant, documents: int, source_id: str, vecto
 def scanned(cluster: Cluster, tenant: Tenant, asked: Mapping[str, Any]) -> dict[str, int]:
     """How often a search scans each index of chunks, and tables without one."""
     params = json.dumps(asked).replace("'", "''")
-    ((counted,),) = cluster.sql(
-        f"""SELECT jsonb_object_agg(relname, pg_stat_get_xact_numscans(oid))
-            FROM (SELECT set_config('app.workspace_id', '{tenant.workspace_id}', true)) AS entered,
-                LATERAL (SELECT app.search('{params}') OFFSET 0) AS searched (found), pg_class
-            WHERE found IS NOT NULL AND relnamespace = 'app'::regnamespace
-                AND relname ~ '^(chunks|document_versions)'"""
+    # Of the session so far: counters are flushed once a second, not at a transaction's end.
+    counters = """SELECT jsonb_object_agg(relname, pg_stat_get_xact_numscans(oid)) FROM pg_class
+        WHERE relnamespace = 'app'::regnamespace AND relname ~ '^(chunks|document_versions)'"""
+    ((before, after),) = cluster.sql(
+        f"""WITH before AS MATERIALIZED (
+            SELECT ({counters}) AS counted,
+                set_config('app.workspace_id', '{tenant.workspace_id}', true) AS entered
+        ), searched AS MATERIALIZED (SELECT counted, app.search('{params}') FROM before)
+        SELECT counted, ({counters} AND search IS NOT NULL) FROM searched"""
     )
-    scans: dict[str, int] = json.loads(counted)
-    return scans
+    return {name: count - json.loads(before)[name] for name, count in json.loads(after).items()}
 
 
 def test_large_workspace_is_searched_through_the_indexes(
