@@ -39,7 +39,7 @@ DROP FUNCTION app.search(jsonb);
 
 -- The chunks of the call's workspace that fit a question best, best first:
 -- {text, embedding?: [1024 numbers], top_k: 1..50, source_ids?} →
--- [{document_id, title, url, content, score: 0..1}]. With source_ids only chunks of those sources;
+-- [{document_id, title, url, content, score: at most 1}]. With source_ids only chunks of those sources;
 -- without an embedding the words alone decide, without words the embedding.
 --
 -- Candidates are the nearest by embedding and those that hold the question's rare words. A
@@ -50,7 +50,6 @@ DROP FUNCTION app.search(jsonb);
 -- Where there is little to search all of it is compared, as that is exact and as quick.
 -- A word that many chunks hold finds nothing and costs most: how many is estimated by a sample, which
 -- is drawn all over the workspace's documents, and such words only count in the score.
---
 CREATE FUNCTION app.search(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
@@ -166,7 +165,7 @@ BEGIN
         SELECT document_id, number, content, title, url, round((
             coalesce((SELECT sum(worth) FROM weighed WHERE terms @@ word)
                 / (SELECT sum(worth) FROM weighed), 0)
-            + greatest(coalesce(cosine, 0), 0) / 2)::numeric / 1.5, 6) AS score
+            + coalesce(cosine, 0) / 2)::numeric / 1.5, 6) AS score
         FROM candidates
         ORDER BY score DESC, document_id, number
         LIMIT (p ->> 'top_k')::integer
