@@ -4,11 +4,13 @@ import sys
 
 from tests.benchmarks import first_frame
 from tests.benchmarks.cold_start import __main__ as cold_start
+from tests.benchmarks.ingestion import __main__ as ingestion
 from tests.benchmarks.retrieval import __main__ as retrieval
 
 BENCHMARKS = {
     "first_frame": first_frame.main,
     "cold_start": cold_start.main,
+    "ingestion": ingestion.main,
     "retrieval": retrieval.main,
 }
 
