@@ -152,5 +152,5 @@ e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=
 	@STACK=test $(CLI) up
 	STACK=test $(PY) -m pytest tests/e2e
 
-bench: $(READY) ## time to the first frame, cold starts, round trips, ingestion of 10,000 documents
-	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks
+bench: $(READY) ## first frame, cold starts, ingestion of 10,000 documents, search; BENCH=retrieval: one
+	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks $(BENCH)

@@ -80,8 +80,7 @@ def _any_settings() -> settings.Settings:
 _SETTINGS = _any_settings()
 
 
-@pytest.fixture(scope="session")
-def new_cluster(server: Server) -> Callable[..., Cluster]:
+def cluster_maker(server: Server) -> Callable[..., Cluster]:
     """Makes empty databases, each owned by the master user, who is no superuser."""
 
     secrets = Secrets()  # logins belong to the server, so one set of passwords for all databases
@@ -95,6 +94,11 @@ def new_cluster(server: Server) -> Callable[..., Cluster]:
         return Cluster(name, server, secrets, DataApi(server, secrets))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def new_cluster(server: Server) -> Callable[..., Cluster]:
+    return cluster_maker(server)
 
 
 @dataclass(frozen=True)

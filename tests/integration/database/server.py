@@ -34,6 +34,7 @@ class Server:
 
     pool: Pool
     passwords: dict[str, str]
+    port: int
 
     def sql(self, statement: str, *, user: str = ADMIN, database: str = "postgres") -> list[Any]:
         login = Login(user, self.passwords[user], database)
@@ -42,16 +43,17 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
+def running_server(**settings: str) -> Iterator[Server]:
     """Start a server on a free port with a master user as Aurora's: no superuser, makes roles."""
     folder = Path(tempfile.mkdtemp(prefix="chatbot-postgres-"))
     folder.chmod(0o711)  # the server may run as another user
-    postgres = Postgres(folder, _free_port())
+    postgres = Postgres(folder, _free_port(), settings)
     try:
         postgres.start()
         server = Server(
             Pool("127.0.0.1", postgres.port, limit=80),
             {ADMIN: postgres.password_file.read_text(), MASTER: secrets.token_hex(16)},
+            postgres.port,
         )
         server.sql(f"CREATE ROLE {MASTER} LOGIN CREATEROLE PASSWORD '{server.passwords[MASTER]}'")
         yield server
