@@ -24,6 +24,9 @@ CHATBOT = {
     "model_id": "amazon.nova-lite-v1:0",
     "temperature": 0.5,
     "max_tokens": 1000,
+    "tools": [],
+    "knowledge": {"enabled": False, "top_k": 5},
+    "guardrail_enabled": False,
 }
 MESSAGE_ID = "0190ffff-0000-7000-8000-00000000000f"
 QUESTION_ID = "0190ffff-0000-7000-8000-00000000000e"
@@ -56,6 +59,7 @@ QUESTION = tables.pack(
         "message_id": QUESTION_ID,
         "role": "user",
         "content": "Say a word.",
+        "citations": [],
     }
 )
 STREAM = b"".join(
