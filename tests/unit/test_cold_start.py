@@ -1,5 +1,6 @@
 """What the functions load before their first event, counted against budgets: never timed."""
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,10 +8,16 @@ from typing import Any
 
 import pytest
 
-from layers.build import function_names
+from layers.build import ROOT, function_names
 from tests.benchmarks.cold_start import budgets
 
 type Measured = tuple[budgets.Counts, dict[str, dict[str, Any]]]
+SOURCES = [
+    path
+    for folder in ("functions", "layers/shared/python")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "random" in path.read_text(encoding="utf-8")
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +44,20 @@ def test_no_client_is_made_before_the_first_event(name: str, measured: Measured)
     """A snapshot of an initialized function (SnapStart) would be restored with connections that
     are dead and credentials that have expired."""
     assert measured[1][name]["clients"] == 0
+
+
+@pytest.mark.parametrize("path", [*SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_chance_comes_from_the_operating_system(path: Path) -> None:
+    """Environments that start from one snapshot would else draw the same numbers: retries that
+    are spread at random would come all at once again, and identifiers twice."""
+    drawn = [
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "random"
+    ]
+    assert set(drawn) <= {"SystemRandom"}
 
 
 BUDGETS: budgets.Counts = {"f": {"modules": 10, "byte_code": 500}}

@@ -261,7 +261,7 @@ class Client:
             except RetryLater:
                 if attempt == ATTEMPTS or self._remaining() < 2 * RESERVE_SECONDS:
                     raise
-                time.sleep(random.uniform(0.5, 1) * 2 ** (attempt - 1) / 2)  # noqa: S311  no secret
+                time.sleep(random.SystemRandom().uniform(0.5, 1) * 2 ** (attempt - 1) / 2)
 
     def _once(self, method: str, url: str, params: dict[str, Any], max_bytes: int) -> Answer:
         home = _origin(url)
