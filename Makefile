@@ -126,10 +126,11 @@ test: $(READY) ## everything: lint, unit, integration, Terraform and end-to-end 
 	@bash tests/e2e/install_chromium.sh
 	@$(PY) -m tests.run
 
-lint: $(READY) ## formatter, linter, types, Terraform and state-machine checks
+lint: $(READY) ## formatter, linter, types, secrets, Terraform and state-machine checks
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy functions layers localstack tests
+	$(PY) -m tests.secrets_scan
 	$(CLI) terraform fmt -check -recursive
 	@$(CLI) terraform init -backend=false -lockfile=readonly >/dev/null
 	$(CLI) terraform validate
