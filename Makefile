@@ -147,5 +147,5 @@ e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=
 	@STACK=test $(CLI) up
 	STACK=test $(PY) -m pytest tests/e2e
 
-bench: $(READY) ## what the pipeline adds before the first frame, cold starts, round trips
+bench: $(READY) ## what the pipeline adds before the first frame, cold starts, round trips, costs
 	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks

@@ -137,8 +137,7 @@ def chat(stack: Stack, tenant: Tenant, planted: Planted) -> None:
             json.dumps({"type": "chat", "content": planted.mark("too large") * 1000}),
         ):
             socket.send(frame)
-            refusal = json.dumps(socket.receive())
-            planted.refusals.append(refusal.replace(planted.secrets["field of a frame"], ""))
+            planted.refusals.append(json.dumps(socket.receive()))
         fails_inside(stack, tenant, socket, bots[0], planted)
 
 
@@ -372,7 +371,9 @@ def test_planted_secret_is_found_nowhere(
 def test_planted_secret_is_in_no_refusal(searched: tuple[Planted, Tenant]) -> None:
     planted, _ = searched
     assert len(planted.refusals) > 20
-    assert {what for text in planted.refusals for what in planted.found_in(text)} == set()
+    told = {what for text in planted.refusals for what in planted.found_in(text)}
+    # Whoever sends a field that there is not is told which one.
+    assert told - {"name of a field", "field of a frame"} == set()
 
 
 def test_planted_secret_is_not_in_the_audit_trail(searched: tuple[Planted, Tenant]) -> None:
