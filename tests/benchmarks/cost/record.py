@@ -14,7 +14,6 @@ an update changed is measured as it is afterwards. Milliseconds are this machine
 import json
 import math
 import re
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,9 +24,11 @@ from typing import Any
 
 import requests
 
+from localstack import terraform
+from localstack.layout import current
 from tests.e2e import sources
 from tests.e2e.client import Tenant, sign_up
-from tests.e2e.conftest import ROOT, Stack, read_outputs
+from tests.e2e.conftest import Stack, read_outputs
 
 RECORDED = Path(__file__).parent / "recorded.json"
 TIMES = 3
@@ -250,13 +251,7 @@ def _kind(made: Item) -> str:
 
 def resources() -> dict[str, int]:
     """How many resources of each type the root has, as the local stack was applied."""
-    listed = subprocess.run(
-        [ROOT / ".venv/bin/python", "-m", "localstack.stack", "terraform", "state", "list"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    listed = terraform.run(current(), "state", "list").stdout
     kinds = re.findall(r"(?:^|\.)(aws_\w+)\.\w+(?:\[[^\]]*\])?$", listed, re.MULTILINE)
     return dict(sorted(Counter(kinds).items()))
 
@@ -280,6 +275,7 @@ def main() -> None:
     stack = Stack(read_outputs())
     tenant = sign_up(stack.outputs["api_url"], stack.outputs["websocket_url"])
     kinds: dict[str, Any] = {}
+    standing = resources()
     with tenant.chat() as chat:
         chat.ask(tenant.chatbot_id, "[[words 5]]")  # warm
         kinds["turn"] = Recording(stack, _turns(tenant, chat)).run()
@@ -335,7 +331,7 @@ def main() -> None:
             for page in lambdas
             for each in page["Functions"]
         },
-        "resources": resources(),
+        "resources": standing,
     }
     RECORDED.write_text(json.dumps(recorded, indent=2) + "\n", encoding="utf-8")
 

@@ -5,7 +5,6 @@ the tables, the database, the bucket, the mail with its link.
 """
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,11 +15,13 @@ import pytest
 import requests
 from websockets.exceptions import InvalidStatus
 
+from layers.build import host_architecture
 from localstack import stack as local_stack
+from localstack import terraform as local_terraform
 from localstack.layout import current
 from tests.e2e import sources
 from tests.e2e.client import Chat, Rest, Tenant
-from tests.e2e.conftest import ROOT, Stack
+from tests.e2e.conftest import Stack
 from tests.e2e.test_members_and_mail import token_in, wait_for_mail
 
 
@@ -163,8 +164,9 @@ def fails_inside(stack: Stack, tenant: Tenant, socket: Chat, bot: str, planted: 
                     UpdateExpression="REMOVE #lost",
                     ExpressionAttributeNames=names,
                 )
-    messages = f"{tenant.path}/conversations/{conversation_id}/messages"
-    assert planted.tried(tenant.rest("GET", messages)).status_code == 500
+    messages = f"/api/v1{tenant.path}/conversations/{conversation_id}/messages"
+    answer = tenant.rest.session.get(tenant.rest.api_url + messages, timeout=60)
+    assert planted.tried(answer).status_code == 500
     after = planted.mark("message after the damaged one")
     failed = socket.ask(bot, after, conversation_id=conversation_id)
     assert failed.check()["status"] == "failed"
@@ -304,12 +306,11 @@ def functions(stack: Stack) -> Iterator[tuple[str, str]]:
             yield each["FunctionName"], json.dumps(each, default=str)
 
 
-def terraform(_: Stack) -> Iterator[tuple[str, str]]:
+def terraform(_stack: Stack) -> Iterator[tuple[str, str]]:
     """The plan, and the state, which holds more than the plan shows."""
-    cli = [str(ROOT / ".venv/bin/python"), "-m", "localstack.stack"]
-    for arguments in (["plan"], ["terraform", "show", "-json"]):
-        done = subprocess.run([*cli, *arguments], cwd=ROOT, check=False, capture_output=True)
-        yield " ".join(arguments), (done.stdout + done.stderr).decode()
+    _, plan = local_terraform.plan(current(), host_architecture())
+    yield "plan", plan
+    yield "state", local_terraform.run(current(), "show", "-json").stdout
 
 
 PLACES: dict[str, Callable[[Stack], Iterator[tuple[str, str]]]] = {
