@@ -31,6 +31,8 @@ class Planted:
 
     secrets: dict[str, str] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
+    # What must be found, or the looking is at the wrong place: by the place.
+    controls: dict[str, str] = field(default_factory=dict)
 
     def mark(self, what: str) -> str:
         """A new mark to be planted as `what`; with all that a password must have."""
@@ -165,7 +167,9 @@ def fails_inside(stack: Stack, tenant: Tenant, socket: Chat, bot: str, planted: 
                     ExpressionAttributeNames=names,
                 )
     messages = f"/api/v1{tenant.path}/conversations/{conversation_id}/messages"
-    answer = tenant.rest.session.get(tenant.rest.api_url + messages, timeout=60)
+    planted.controls = {"log groups": f"control-{uuid4().hex}", "executions": turn.message_id}
+    headers = {"X-Request-Id": planted.controls["log groups"]}
+    answer = tenant.rest.session.get(tenant.rest.api_url + messages, headers=headers, timeout=60)
     assert planted.tried(answer).status_code == 500
     after = planted.mark("message after the damaged one")
     failed = socket.ask(bot, after, conversation_id=conversation_id)
@@ -360,13 +364,9 @@ def test_planted_secret_is_found_nowhere(
     place: str, stack: Stack, searched: tuple[Planted, Tenant]
 ) -> None:
     planted, _ = searched
-    looked_at = 0
-    leaks = set()
-    for name, text in PLACES[place](stack):
-        looked_at += len(text)
-        leaks |= {(what, name) for what in planted.found_in(text)}
-    assert looked_at > 0, "there was nothing to look at"
-    assert leaks == set()
+    texts = list(PLACES[place](stack))
+    assert any(planted.controls.get(place, "") in text for _, text in texts)
+    assert {(what, name) for name, text in texts for what in planted.found_in(text)} == set()
 
 
 def test_planted_secret_is_in_no_refusal(searched: tuple[Planted, Tenant]) -> None:
