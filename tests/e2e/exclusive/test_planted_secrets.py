@@ -283,10 +283,10 @@ def queues(stack: Stack) -> Iterator[tuple[str, str]]:
     """Messages that wait or are dead, which stay where they are."""
     sqs = stack.client("sqs")
     for url in sqs.list_queues()["QueueUrls"]:
-        while True:
+        messages = None
+        while messages != []:
             got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=20)
-            if not (messages := got.get("Messages")):
-                break
+            messages = got.get("Messages", [])
             yield url, json.dumps(messages)
 
 
