@@ -1,11 +1,15 @@
-"""All benchmarks, one after the other: `make bench`."""
+"""`make bench`: every benchmark, or those named by `BENCH`, one after another."""
 
-from tests.benchmarks import first_frame
-from tests.benchmarks.cold_start import __main__ as cold_start
-from tests.benchmarks.cold_start import budgets
-from tests.benchmarks.cost import __main__ as cost
+import sys
+from importlib import import_module
 
-first_frame.main()
-cold_start.main()
-budgets.main()
-cost.main()
+BENCHMARKS = {
+    "first_frame": "tests.benchmarks.first_frame",
+    "cold_start": "tests.benchmarks.cold_start.__main__",
+    "budgets": "tests.benchmarks.cold_start.budgets",
+    "ingestion": "tests.benchmarks.ingestion.__main__",
+    "cost": "tests.benchmarks.cost.__main__",
+}
+
+for name in sys.argv[1:] or BENCHMARKS:
+    import_module(BENCHMARKS[name]).main()

@@ -44,7 +44,9 @@ def turn() -> dict[str, Any]:
         "model_id": CHATBOT["model_id"],
         "opened_at": now,
         "lease_until": now + 20_000,
-        "snapshot": json.dumps({"user": {}, "workspace": {}, "chatbot": CHATBOT}),
+        "reserved_tokens": 10_000,
+        "reserved_cost": "10000",
+        "snapshot": json.dumps({"user": {}, "workspace": {"quota": {}}, "chatbot": CHATBOT}),
     }
     numbers = {name: 1 for name, kind in Head.__annotations__.items() if kind is int}
     texts = {name: "1" for name, kind in Head.__annotations__.items() if kind is str}
@@ -58,6 +60,7 @@ QUESTION = tables.pack(
         "item": f"MESSAGE#{QUESTION_ID}",
         "message_id": QUESTION_ID,
         "role": "user",
+        "status": "completed",
         "content": "Say a word.",
         "citations": [],
     }
