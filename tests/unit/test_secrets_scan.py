@@ -37,11 +37,13 @@ def test_secret_stays_known_when_its_line_moves(tmp_path: Path) -> None:
 
 
 def test_files_are_the_repositorys_and_what_would_be_added(tmp_path: Path) -> None:
+    root = tmp_path / "repository"
+    root.mkdir()
     for name in ("tracked.py", "new.py", "ignored.py", "uv.lock"):
-        (tmp_path / name).write_text("")
-    (tmp_path / ".gitignore").write_text("ignored.py\n")
-    without_history = files(tmp_path)
+        (root / name).write_text("")
+    (root / ".gitignore").write_text("ignored.py\n")
+    without_history = files(root)
     assert without_history == [".gitignore", "ignored.py", "new.py", "tracked.py"]
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    subprocess.run(["git", "add", "tracked.py"], cwd=tmp_path, check=True)
-    assert files(tmp_path) == [".gitignore", "new.py", "tracked.py"]
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run(["git", "add", "tracked.py"], cwd=root, check=True)
+    assert files(root) == [".gitignore", "new.py", "tracked.py"]
