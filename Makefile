@@ -132,10 +132,11 @@ test: $(READY) ## everything: lint, unit, integration, Terraform and end-to-end 
 	@bash tests/e2e/install_chromium.sh
 	@$(PY) -m tests.run
 
-lint: $(READY) ## formatter, linter, types, Terraform and state-machine checks
+lint: $(READY) ## formatter, linter, types, secrets, Terraform and state-machine checks
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy functions layers localstack tests
+	$(PY) -m tests.secrets_scan
 	$(CLI) terraform fmt -check -recursive
 	@$(CLI) terraform init -backend=false -lockfile=readonly >/dev/null
 	$(CLI) terraform validate
@@ -152,5 +153,5 @@ e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=
 	@STACK=test $(CLI) up
 	STACK=test $(PY) -m pytest tests/e2e
 
-bench: $(READY) ## first frame, cold starts, ingestion of 10,000 documents, search; BENCH=retrieval: one
+bench: $(READY) ## measure: first frame, cold starts, ingestion, search, costs; a part: BENCH="cost retrieval"
 	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks $(BENCH)

@@ -67,6 +67,7 @@ async def _serve() -> None:
     from ministack.core import lambda_runtime
 
     from localstack.additions import websocket
+    from localstack.recording import Recorder
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -89,7 +90,7 @@ async def _serve() -> None:
     config.backlog = 1024
     config.loglevel = os.environ.get("LOG_LEVEL", "INFO").upper()
     config.websocket_max_message_size = WEBSOCKET_MESSAGE_BYTES
-    await serve(app, config, shutdown_trigger=stopped)
+    await serve(Recorder(app), config, shutdown_trigger=stopped)
 
 
 async def _closed(self: asyncio.base_events.Server) -> None:

@@ -11,6 +11,7 @@ variable "functions" {
     - `access`: resource to level; the levels of each resource are in access.tf
     - `environment`: variables beside the shared ones
     - `concurrency`: executions at once that are set aside for it and that it may not pass; -1: none
+    - `snap_start`: whether it starts from a snapshot where the environment pays for these
   EOT
   type = map(object({
     description     = string
@@ -22,6 +23,7 @@ variable "functions" {
     access          = optional(map(string), {})
     environment     = optional(map(string), {})
     concurrency     = optional(number, -1)
+    snap_start      = optional(bool, false)
   }))
 
   default = {
@@ -187,17 +189,20 @@ variable "functions" {
     authorizer = {
       description = "Tells the REST API and the WebSocket API who the caller is."
       timeout     = 9 # API Gateway gives an authorizer 10 seconds
+      snap_start  = true
       access      = { database = "app", guards = "readwrite", signing_secret = "read" }
     }
     ws_connect = {
       description     = "Remembers a WebSocket connection."
       websocket_route = "$connect"
+      snap_start      = true
       access          = { connections = "readwrite" }
     }
     ws_message = {
       description     = "Takes every frame that a client sends."
       memory          = 1024
       websocket_route = "$default"
+      snap_start      = true
       access = {
         chat_state_machine = "start"
         connections        = "readwrite"
@@ -227,6 +232,7 @@ variable "functions" {
       description = "Streams one round of an answer from the model to its followers."
       memory      = 1024
       timeout     = 900
+      snap_start  = true
       access = {
         bedrock       = "invoke"
         connections   = "readwrite"
@@ -499,6 +505,7 @@ module "function" {
   memory          = each.value.memory
   timeout         = try(local.tools[each.key].timeout_seconds, each.value.timeout)
   concurrency     = each.value.concurrency
+  snap_start      = each.value.snap_start && var.snap_start
   environment     = local.function_environments[each.key]
   statements      = local.function_statements[each.key]
   layers          = [for layer in ["dependencies", "shared"] : aws_lambda_layer_version.this[layer].arn]

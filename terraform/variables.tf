@@ -98,6 +98,17 @@ variable "websocket_allowed_origins" {
   }
 }
 
+variable "snap_start" {
+  description = <<-EOT
+    Whether the functions that somebody waits for at every turn (`snap_start` in functions.tf) start
+    from snapshots. A snapshot costs by the GiB and hour from the publishing of its version until
+    the version is deleted, whether it is called or not: old versions should go when no release goes
+    back to them.
+  EOT
+  type        = bool
+  default     = false
+}
+
 variable "throttle" {
   description = "Requests a second and burst that either API takes before API Gateway itself answers 429."
   type = object({

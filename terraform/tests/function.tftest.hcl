@@ -53,6 +53,41 @@ run "role_without_access_logs_traces_and_hands_over_failed_events" {
   }
 }
 
+run "new_environments_start_from_nothing_unless_asked" {
+  command = plan
+
+  module {
+    source = "./modules/function"
+  }
+
+  assert {
+    condition     = length(aws_lambda_function.this.snap_start) == 0 && !output.snap_start
+    error_message = "A snapshot costs money and is asked for."
+  }
+}
+
+run "new_environments_start_from_the_published_versions_snapshot_when_asked" {
+  command = plan
+
+  module {
+    source = "./modules/function"
+  }
+
+  variables {
+    snap_start = true
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.snap_start[0].apply_on == "PublishedVersions" && output.snap_start
+    error_message = "Snapshots are taken of published versions."
+  }
+
+  assert {
+    condition     = aws_lambda_function.this.publish
+    error_message = "Lambda takes snapshots of published versions only."
+  }
+}
+
 run "wildcard_action_is_refused" {
   command = plan
 

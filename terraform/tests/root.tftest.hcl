@@ -316,6 +316,21 @@ run "on_aws" {
   }
 }
 
+run "what_a_turn_waits_for_starts_from_snapshots_where_they_are_paid_for" {
+  command = plan
+
+  variables {
+    snap_start = true
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key if function.snap_start
+    ]) == toset(["authorizer", "chat_stream", "ws_connect", "ws_message"])
+    error_message = "Snapshots pay where somebody waits at every turn."
+  }
+}
+
 run "on_the_local_stack" {
   command = apply
 

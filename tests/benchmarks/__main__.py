@@ -1,18 +1,16 @@
-"""All benchmarks, one after the other, or those that are named: `make bench BENCH=retrieval`."""
+"""`make bench`: every benchmark, or those named by `BENCH`, one after another."""
 
 import sys
-
-from tests.benchmarks import first_frame
-from tests.benchmarks.cold_start import __main__ as cold_start
-from tests.benchmarks.ingestion import __main__ as ingestion
-from tests.benchmarks.retrieval import __main__ as retrieval
+from importlib import import_module
 
 BENCHMARKS = {
-    "first_frame": first_frame.main,
-    "cold_start": cold_start.main,
-    "ingestion": ingestion.main,
-    "retrieval": retrieval.main,
+    "first_frame": "tests.benchmarks.first_frame",
+    "cold_start": "tests.benchmarks.cold_start.__main__",
+    "budgets": "tests.benchmarks.cold_start.budgets",
+    "ingestion": "tests.benchmarks.ingestion.__main__",
+    "retrieval": "tests.benchmarks.retrieval.__main__",
+    "cost": "tests.benchmarks.cost.__main__",
 }
 
 for name in sys.argv[1:] or BENCHMARKS:
-    BENCHMARKS[name]()
+    import_module(BENCHMARKS[name]).main()

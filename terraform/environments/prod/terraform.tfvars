@@ -14,6 +14,9 @@ client_url  = "https://chat.example.com"
 
 throttle = { rate_limit = 5000, burst_limit = 5000 }
 
+# What a turn waits for starts from snapshots.
+snap_start = true
+
 log_retention_days = 365
 
 # A second instance in another zone takes over in seconds where the first is lost.

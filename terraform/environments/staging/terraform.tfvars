@@ -12,6 +12,9 @@ email_verification_required = true
 mail_sender = "no-reply@staging.example.com"
 client_url  = "https://chat.staging.example.com"
 
+# What a turn waits for starts from snapshots.
+snap_start = true
+
 log_retention_days = 90
 
 database = {

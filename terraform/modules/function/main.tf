@@ -84,6 +84,14 @@ resource "aws_lambda_function" "this" {
     variables = var.environment
   }
 
+  dynamic "snap_start" {
+    for_each = var.snap_start ? ["PublishedVersions"] : []
+
+    content {
+      apply_on = snap_start.value
+    }
+  }
+
   dead_letter_config {
     target_arn = var.dead_letter_queue_arn
   }

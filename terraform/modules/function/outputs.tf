@@ -23,6 +23,11 @@ output "log_group_name" {
   value       = aws_cloudwatch_log_group.this.name
 }
 
+output "snap_start" {
+  description = "Whether new environments start from a snapshot."
+  value       = length(aws_lambda_function.this.snap_start) > 0
+}
+
 output "policy" {
   description = "The role's policy document, in JSON."
   value       = local.policy

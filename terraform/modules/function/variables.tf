@@ -44,6 +44,12 @@ variable "concurrency" {
   default     = -1
 }
 
+variable "snap_start" {
+  description = "Start new environments from a snapshot of the initialized function, taken when a version is published (SnapStart). Lambda refuses it together with provisioned concurrency."
+  type        = bool
+  default     = false
+}
+
 variable "environment" {
   description = "Environment variables."
   type        = map(string)

@@ -5,7 +5,8 @@
 A cold start is a fresh process, from its start to its first answer: interpreter, imports, clients
 and the requests to the stores and the model that it takes, which a local server answers. The answer
 of `chatbots` is a chatbot, of `chat_stream` the first frame that it stores. The functions run from
-the zips that are deployed; the sketch from its packages, byte-compiled alike.
+the zips that are deployed; the sketch from its packages, byte-compiled alike. In the same rounds
+they run without each of the measures in `measures.py`, which shows what it brings.
 """
 
 import json
@@ -15,13 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from chatbot.settings import Settings
-from layers.build import ROOT, build, host_architecture
-from tests.benchmarks.cold_start import stores
+from layers.build import ROOT
+from tests.benchmarks.cold_start import budgets, measures, stores
 
 HERE = Path(__file__).parent
 SKETCH = "sketch"
@@ -63,17 +63,8 @@ EVENTS: dict[str, dict[str, object]] = {
 
 def unpack(folder: Path) -> dict[str, list[Path]]:
     """Lay out what each probe imports, as Lambda would; returns its import path."""
-    arch = host_architecture()
-    build(arch, ROOT / ".build")
-    zips = ROOT / ".build" / arch
-    for layer in ("dependencies", "shared"):
-        with zipfile.ZipFile(zips / f"layers/{layer}.zip") as packed:
-            packed.extractall(folder / layer)
-    paths = {}
-    for name in TARGETS:
-        with zipfile.ZipFile(zips / f"functions/{name}.zip") as packed:
-            packed.extractall(folder / name)
-        paths[name] = [folder / name, folder / "shared/python", folder / "dependencies/python"]
+    budgets.unpack(folder, list(TARGETS))
+    paths = {name: measures.import_path(folder, name) for name in TARGETS}
     paths[SKETCH] = [_install_sketch(folder)]
     return paths
 
@@ -122,8 +113,9 @@ def environment(url: str) -> dict[str, str]:
     }
 
 
-def cold_start(name: str, path: list[Path], variables: dict[str, str]) -> float:
-    """Milliseconds from the start of a process to its answer."""
+def cold_start(name: str, path: list[Path], variables: dict[str, str]) -> tuple[float, float]:
+    """Milliseconds from the start of a process until it has imported its handler, and until it
+    has answered."""
     module = "sketch" if name == SKETCH else f"functions.{name}.handler"
     python = getattr(sys, "_base_executable", sys.executable)
     started = time.perf_counter()
@@ -134,6 +126,8 @@ def cold_start(name: str, path: list[Path], variables: dict[str, str]) -> float:
         text=True,
     ) as process:
         assert process.stdout is not None
+        process.stdout.readline()
+        imported = time.perf_counter()
         answer = process.stdout.readline().strip()
         answered = time.perf_counter()
     if name == "chat_stream":  # its answer is the first frame that it stores
@@ -141,29 +135,43 @@ def cold_start(name: str, path: list[Path], variables: dict[str, str]) -> float:
         stores.frames_stored_at.clear()
     if process.returncode or answer != "200":
         sys.exit(f"{name} answered {answer!r}")
-    return (answered - started) * 1000
+    return (imported - started) * 1000, (answered - started) * 1000
 
 
 def main(rounds: int = ROUNDS) -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as folder, stores.serve() as url:
-        paths = unpack(Path(folder))
+    with tempfile.TemporaryDirectory() as temporary, stores.serve() as url:
+        folder = Path(temporary)
         variables = environment(url)
-        times: dict[str, list[float]] = {name: [] for name in paths}
-        for name in paths:
-            cold_start(name, paths[name], variables)  # fills the file system's cache
+        runs = {(name, ""): path for name, path in unpack(folder).items()}
+        runs |= {
+            (name, without): path
+            for without, paths in measures.lay_out(folder, list(TARGETS)).items()
+            for name, path in paths.items()
+        }
+        times: dict[tuple[str, str], list[tuple[float, float]]] = {run: [] for run in runs}
+        for (name, _), path in runs.items():
+            cold_start(name, path, variables)  # fills the file system's cache
         for _ in range(rounds):
-            for name, path in paths.items():
-                times[name].append(cold_start(name, path, variables))
+            for run, path in runs.items():
+                times[run].append(cold_start(run[0], path, variables))
         stores.statements.clear()
-        cold_start("chatbots", paths["chatbots"], variables)
+        cold_start("chatbots", runs["chatbots", ""], variables)
         round_trips = len(stores.statements)
-    baseline = statistics.median(times[SKETCH])
+    medians = {run: statistics.median(answered for _, answered in times[run]) for run in runs}
+    baseline = medians[SKETCH, ""]
     print(f"cold start, medians of {rounds}: {SKETCH} {baseline:.0f} ms")
     for name, target in TARGETS.items():
-        median = statistics.median(times[name])
+        median = medians[name, ""]
         print(f"  {name} {median:.0f} ms, ratio {median / baseline:.2f} (target {target})")
+        for (other, without), slower in medians.items():
+            if other == name and without:
+                print(f"    {slower / median:.2f} times as long {without}")
+        imported = statistics.median(a / b for a, b in times[name, ""])
+        print(f"    {imported:.0%} of it is over before the event: what SnapStart takes over")
     print(f"round trips to PostgreSQL for a request: {round_trips}")
+    for line in measures.uploads():
+        print(line)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Run in a fresh process: import a handler, answer one event, print a line.
+"""Run in a fresh process: import a handler, answer one event, print a line after each.
 
     python -S probe.py <module> <event as JSON>
 
-The line is the status of an HTTP answer, or the keys of another.
+The second line is the status of an HTTP answer, or the keys of another.
 """
 
 import importlib
@@ -21,5 +21,7 @@ class Context:
         return 900_000
 
 
-answer = importlib.import_module(sys.argv[1]).handler(json.loads(sys.argv[2]), Context())
+handler = importlib.import_module(sys.argv[1]).handler
+print("imported", flush=True)
+answer = handler(json.loads(sys.argv[2]), Context())
 print(answer.get("statusCode") or sorted(answer), flush=True)

@@ -24,7 +24,8 @@ CHATBOT = {
     "model_id": "amazon.nova-lite-v1:0",
     "temperature": 0.5,
     "max_tokens": 1000,
-    "knowledge": {"enabled": False},
+    "tools": [],
+    "knowledge": {"enabled": False, "top_k": 5},
     "guardrail_enabled": False,
 }
 MESSAGE_ID = "0190ffff-0000-7000-8000-00000000000f"
@@ -60,8 +61,8 @@ QUESTION = tables.pack(
         "message_id": QUESTION_ID,
         "role": "user",
         "status": "completed",
-        "citations": [],
         "content": "Say a word.",
+        "citations": [],
     }
 )
 STREAM = b"".join(

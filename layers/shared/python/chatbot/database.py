@@ -284,7 +284,7 @@ def _patiently(request: Mapping[str, Any], repeatable: bool) -> dict[str, Any]:
             if "transactionId" in request or (failure.code in _UNKNOWN and not repeatable):
                 raise _away() from None
         # Jitter, so that the callers of a waking database do not come back all at once.
-        delay = pause * random.uniform(0.5, 1.5)  # noqa: S311
+        delay = pause * random.SystemRandom().uniform(0.5, 1.5)
         if time.monotonic() + delay >= deadline:
             raise _away()
         time.sleep(delay)

@@ -347,7 +347,7 @@ class Client:
             except RetryLater:
                 if attempt == ATTEMPTS or self._remaining() < 2 * self._reserve:
                     raise
-                time.sleep(random.uniform(0.5, 1) * 2 ** (attempt - 1) / 2)  # noqa: S311  no secret
+                time.sleep(random.SystemRandom().uniform(0.5, 1) * 2 ** (attempt - 1) / 2)
 
     def _once(
         self,

@@ -153,4 +153,4 @@ def is_condition_failure(error: ClientError) -> bool:
 
 def back_off(attempt: int) -> None:
     """Wait up to 10 ms, doubled by each attempt to at most 320 ms, at random."""
-    time.sleep(random.uniform(0.002, 0.01 * 2 ** min(attempt, 5)))  # noqa: S311  no secret
+    time.sleep(random.SystemRandom().uniform(0.002, 0.01 * 2 ** min(attempt, 5)))
