@@ -19,11 +19,19 @@ TF      := terraform -chdir=terraform
 TFVARS  := -var-file=environments/$(ENV)/terraform.tfvars
 UNIT    := $(PY) -m pytest tests/unit
 READY   := .venv/.ready
+CHECKOV := .venv-checkov/bin/checkov
 
 # --- The checkout's own environment --------------------------------------------------------------
 
 $(READY): pyproject.toml uv.lock localstack/bootstrap.sh
 	@bash localstack/bootstrap.sh >&2
+	@touch $@
+
+$(CHECKOV): terraform/checkov-requirements.txt | $(READY)
+	@echo "installing Checkov" >&2
+	@.venv/bin/uv venv --quiet --clear --python $(PY) .venv-checkov
+	@.venv/bin/uv pip install --quiet --require-hashes --compile-bytecode \
+		--python .venv-checkov/bin/python -r $<
 	@touch $@
 
 # --- The stack -----------------------------------------------------------------------------------
@@ -109,7 +117,7 @@ endif
 clean: ## stop the stack and remove its data; with the last stack all that make has made
 	@if [ -x $(PY) ]; then $(CLI) clean; fi
 	@if [ ! -d .local ]; then \
-		rm -rf .build .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* \
+		rm -rf .build .venv .venv-checkov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* \
 			terraform/.terraform; \
 		find . -name __pycache__ -type d -prune -exec rm -rf {} +; \
 	fi
@@ -126,13 +134,15 @@ test: $(READY) ## everything: lint, unit, integration, Terraform and end-to-end 
 	@bash tests/e2e/install_chromium.sh
 	@$(PY) -m tests.run
 
-lint: $(READY) ## formatter, linter, types, Terraform and state-machine checks
+lint: $(READY) $(CHECKOV) ## formatter, linter, types, Terraform, policy and state-machine checks
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy functions layers localstack tests
 	$(CLI) terraform fmt -check -recursive
 	@$(CLI) terraform init -backend=false -lockfile=readonly >/dev/null
 	$(CLI) terraform validate
+	$(CHECKOV) --config-file terraform/.checkov.yaml
+	$(UNIT)/test_statemachines.py -q
 
 unit: $(READY) ## unit and contract tests
 	$(UNIT)
