@@ -294,6 +294,10 @@ variable "functions" {
       timeout     = 900
       access      = { database = "migrator" }
     }
+    rotate_signing_key = {
+      description = "Renews the keys that sign access tokens."
+      access      = { signing_secret = "rotate" }
+    }
     purge = {
       description = "Removes what belongs to a deleted conversation, user or workspace."
       timeout     = 600

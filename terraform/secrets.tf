@@ -28,7 +28,6 @@ locals {
   }
 }
 
-# Empty until `migrate` has made the logins and written their passwords.
 resource "aws_secretsmanager_secret" "database" {
   for_each = local.database_logins
 
@@ -36,4 +35,60 @@ resource "aws_secretsmanager_secret" "database" {
   description             = "Database login that ${each.value}"
   kms_key_id              = module.key["secrets"].arn
   recovery_window_in_days = local.secret_recovery_days
+}
+
+# As above: the first password, which `migrate` gives the login. A higher number locks the login out
+# until `migrate` has run again.
+resource "aws_secretsmanager_secret_version" "database" {
+  for_each = local.database_logins
+
+  secret_id = aws_secretsmanager_secret.database[each.key].id
+  secret_string_wo = jsonencode({
+    username = "chatbot_${each.key}"
+    password = sha512("${uuid()}${uuid()}")
+  })
+  secret_string_wo_version = 1
+}
+
+# --- Rotation. RDS itself renews the master's password, every seven days.
+
+locals {
+  # Secret to the function that renews it.
+  rotations = merge(
+    { signing = { arn = aws_secretsmanager_secret.signing.arn, function = "rotate_signing_key" } },
+    {
+      for login, secret in aws_secretsmanager_secret.database :
+      "database-${login}" => { arn = secret.arn, function = "migrate" }
+    },
+  )
+}
+
+resource "aws_secretsmanager_secret_rotation" "this" {
+  for_each = local.rotations
+
+  secret_id           = each.value.arn
+  rotation_lambda_arn = module.function[each.value.function].alias_arn
+  # The first value is as good as a renewed one, and `migrate` has not used it yet.
+  rotate_immediately = false
+
+  rotation_rules {
+    automatically_after_days = var.rotation_days
+  }
+
+  depends_on = [
+    aws_lambda_permission.rotation,
+    aws_secretsmanager_secret_version.database,
+    aws_secretsmanager_secret_version.signing,
+  ]
+}
+
+resource "aws_lambda_permission" "rotation" {
+  for_each = toset(["migrate", "rotate_signing_key"])
+
+  statement_id   = "secret-rotation"
+  action         = "lambda:InvokeFunction"
+  function_name  = module.function[each.key].name
+  qualifier      = module.function[each.key].alias_name
+  principal      = "secretsmanager.amazonaws.com"
+  source_account = local.account_id
 }

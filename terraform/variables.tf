@@ -284,6 +284,17 @@ variable "deletion_protection" {
   default     = true
 }
 
+variable "rotation_days" {
+  description = "Days after which signing keys and the passwords of the database's logins are renewed."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.rotation_days >= 1 && var.rotation_days <= 90
+    error_message = "A secret is renewed after 1 to 90 days."
+  }
+}
+
 variable "noncurrent_version_days" {
   description = "Days until a replaced version of a stored object expires. Null keeps all versions."
   type        = number

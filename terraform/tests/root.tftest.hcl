@@ -48,8 +48,8 @@ run "on_aws" {
     condition = toset([
       for key, function in module.function : key
       if strcontains(function.policy, "secret:signing")
-    ]) == toset(["auth", "authorizer"])
-    error_message = "Only sign-in and the authorizer read the signing keys."
+    ]) == toset(["auth", "authorizer", "rotate_signing_key"])
+    error_message = "Only sign-in, the authorizer and the rotation read the signing keys."
   }
 
   assert {
@@ -62,8 +62,8 @@ run "on_aws" {
   assert {
     condition = toset([
       for key, function in module.function : key if strcontains(function.policy, "secretsmanager:PutSecretValue")
-    ]) == toset(["migrate", "sources"])
-    error_message = "Only migrations write the logins' passwords, and only sources credentials."
+    ]) == toset(["migrate", "rotate_signing_key", "sources"])
+    error_message = "Only migrations write the logins' passwords, the rotation keys, and sources credentials."
   }
 
   assert {

@@ -38,6 +38,7 @@ class Code(StrEnum):
     PURGE_NOT_STARTED = "PURGE001"  # the daily run makes up for it
     PURGE_FAILED = "PURGE002"  # one of those of the daily run; the others are done
     PURGED = "PURGE003"  # a call's part of a purge is done
+    ROTATED = "ROTATE001"  # `secret` has a new value
 
 
 @cache
