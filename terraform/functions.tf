@@ -410,6 +410,7 @@ locals {
       SWEEP_MAX_PERCENT           = tostring(var.sweep_max_percent)
       WEBSOCKET_CALLBACK_URL      = local.websocket_callback_url
       WEBSOCKET_ALLOWED_ORIGINS   = join(",", var.websocket_allowed_origins)
+      ORIGIN_DIGEST               = local.origin_digest
     },
     local.is_local ? { AWS_ENDPOINT_URL_BEDROCK_RUNTIME = var.bedrock_endpoint } : {},
   )
@@ -474,8 +475,9 @@ module "function" {
   artifact_bucket = module.artifact_bucket.name
   artifact_key    = "functions/${each.key}.zip"
 
-  dead_letter_queue_arn = aws_sqs_queue.dead_letter.arn
-  kms_key_arn           = module.key["data"].arn
-  log_kms_key_arn       = module.key["logs"].arn
-  log_retention_days    = var.log_retention_days
+  permissions_boundary_arn = var.permissions_boundary_arn
+  dead_letter_queue_arn    = aws_sqs_queue.dead_letter.arn
+  kms_key_arn              = module.key["data"].arn
+  log_kms_key_arn          = module.key["logs"].arn
+  log_retention_days       = var.log_retention_days
 }

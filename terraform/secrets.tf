@@ -52,34 +52,32 @@ resource "aws_secretsmanager_secret_version" "database" {
 
 # --- Rotation. RDS itself renews the master's password, every seven days.
 
-locals {
-  # Secret to the function that renews it.
-  rotations = merge(
-    { signing = { arn = aws_secretsmanager_secret.signing.arn, function = "rotate_signing_key" } },
-    {
-      for login, secret in aws_secretsmanager_secret.database :
-      "database-${login}" => { arn = secret.arn, function = "migrate" }
-    },
-  )
-}
+# Not at once: the first values are as good as renewed ones, and `migrate` has not used them yet.
 
-resource "aws_secretsmanager_secret_rotation" "this" {
-  for_each = local.rotations
-
-  secret_id           = each.value.arn
-  rotation_lambda_arn = module.function[each.value.function].alias_arn
-  # The first value is as good as a renewed one, and `migrate` has not used it yet.
-  rotate_immediately = false
+resource "aws_secretsmanager_secret_rotation" "signing" {
+  secret_id           = aws_secretsmanager_secret.signing.id
+  rotation_lambda_arn = module.function["rotate_signing_key"].alias_arn
+  rotate_immediately  = false
 
   rotation_rules {
     automatically_after_days = var.rotation_days
   }
 
-  depends_on = [
-    aws_lambda_permission.rotation,
-    aws_secretsmanager_secret_version.database,
-    aws_secretsmanager_secret_version.signing,
-  ]
+  depends_on = [aws_lambda_permission.rotation, aws_secretsmanager_secret_version.signing]
+}
+
+resource "aws_secretsmanager_secret_rotation" "database" {
+  for_each = local.database_logins
+
+  secret_id           = aws_secretsmanager_secret.database[each.key].id
+  rotation_lambda_arn = module.function["migrate"].alias_arn
+  rotate_immediately  = false
+
+  rotation_rules {
+    automatically_after_days = var.rotation_days
+  }
+
+  depends_on = [aws_lambda_permission.rotation, aws_secretsmanager_secret_version.database]
 }
 
 resource "aws_lambda_permission" "rotation" {

@@ -64,6 +64,7 @@ ENVIRONMENT = {
     "SWEEP_MAX_PERCENT": "50",
     "WEBSOCKET_CALLBACK_URL": "https://example.execute-api.eu-west-1.amazonaws.com/ws",
     "WEBSOCKET_ALLOWED_ORIGINS": "",
+    "ORIGIN_DIGEST": "",
 }
 SIGNING_SECRET: dict[str, Any] = {"current": "2", "keys": {"1": "first-" * 8, "2": "second-" * 8}}
 

@@ -19,6 +19,7 @@ class Code(StrEnum):
     MAIL_LIMITED = "MAIL004"  # an address gets no more mails in this minute
     NOT_AUDITED = "API002"  # `action` is missing in the audit trail
     HANDSHAKE_REFUSED = "AUTH001"  # a WebSocket handshake; `reason` says why
+    EDGE_EVADED = "AUTH002"  # a request that did not come by CloudFront, where there is one
     STORE_NOT_READY = "HEALTH001"  # `store` did not answer the readiness check
     FRAME_FAILED = "CHAT001"  # a WebSocket frame met a bug of ours, answered with `internal`
     EXECUTION_NOT_STARTED = "CHAT002"  # the turn was ended as failed at once

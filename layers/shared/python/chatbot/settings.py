@@ -60,6 +60,7 @@ class Settings(NamedTuple):
     sweep_max_percent: int
     websocket_callback_url: str
     websocket_allowed_origins: list[str]
+    origin_digest: str
 
 
 def _parse(kind: Any, name: str) -> Any:
