@@ -1,5 +1,6 @@
 # The whole project from one place. `make help` lists what there is.
 # ENV=local (default) is the stack on this machine, any other is AWS (terraform/environments/).
+# OFFLINE=1 plans an environment without AWS, as if nothing of it were there.
 # STACK=name is a separate local stack. BACKEND=localstack uses LocalStack instead of MiniStack.
 
 ENV     ?= local
@@ -89,9 +90,14 @@ up: $(AWS_BUILT)
 	$(TF) apply $(TFVARS)
 	$(PY) -m localstack.migration chatbot-$(ENV)-migrate up
 
+ifdef OFFLINE
+plan: $(READY)
+	@$(PY) -m localstack.offline $(ENV)
+else
 plan: $(AWS_BUILT)
 	$(PY) -m layers.build --arch arm64
 	$(TF) plan $(TFVARS)
+endif
 
 drift: $(AWS_BUILT)
 	$(PY) -m layers.build --arch arm64

@@ -1,7 +1,7 @@
 """Tells the two APIs who is calling.
 
-The HTTP API calls it about every request, and always goes on: the shared layer answers a refusal, so
-that all errors have one form. Only what went past CloudFront, where there is one, ends here. The
+The HTTP API calls it about every request, and always goes on: the shared layer answers a refusal,
+so that all errors have one form. Only what went past CloudFront, where there is one, ends here. The
 WebSocket API calls it at `$connect`, where a refusal ends the handshake.
 """
 

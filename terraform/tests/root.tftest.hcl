@@ -5,6 +5,11 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
+mock_provider "aws" {
+  alias  = "us_east_1"
+  source = "./tests/mocks"
+}
+
 override_resource {
   target = module.key["secrets"].aws_kms_key.this
   values = { arn = "arn:aws:kms:us-east-1:123456789012:key/secrets" }
