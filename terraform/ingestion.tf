@@ -118,22 +118,3 @@ resource "aws_iam_role_policy" "failed_ingestion" {
     Statement = [{ Effect = "Allow", Action = "states:StartExecution", Resource = local.ingestion_machine_arns["end_ingestion"] }]
   })
 }
-
-# A failed run is told to its workspace; these two have nobody else to tell.
-resource "aws_cloudwatch_metric_alarm" "failed_ingestion" {
-  for_each = toset(["delete_source", "end_ingestion"])
-
-  alarm_name          = "${local.ingestion_machine_names[each.key]}-failed"
-  alarm_description   = "An execution of ${local.ingestion_machine_names[each.key]} has failed"
-  namespace           = "AWS/States"
-  metric_name         = "ExecutionsFailed"
-  dimensions          = { StateMachineArn = module.ingestion_state_machine[each.key].arn }
-  statistic           = "Sum"
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  period              = 300
-  evaluation_periods  = 1
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-}

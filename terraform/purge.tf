@@ -75,26 +75,3 @@ resource "aws_iam_role_policy" "purge_schedule" {
     ]
   })
 }
-
-# A failure, a time-out and an abort each have a metric of their own.
-resource "aws_cloudwatch_metric_alarm" "failed_purge" {
-  for_each = {
-    failed    = "ExecutionsFailed"
-    timed-out = "ExecutionsTimedOut"
-    aborted   = "ExecutionsAborted"
-  }
-
-  alarm_name          = "${local.purge_state_machine_name}-${each.key}"
-  alarm_description   = "A purge has ${replace(each.key, "-", " ")}; the daily run tries again"
-  namespace           = "AWS/States"
-  metric_name         = each.value
-  dimensions          = { StateMachineArn = module.purge_state_machine.arn }
-  statistic           = "Sum"
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  period              = 300
-  evaluation_periods  = 1
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-}

@@ -70,6 +70,8 @@ class Answer:
             self._heard_at = time.monotonic()
         match event:
             case Text(text) if text:
+                if not self._has_text:
+                    log.measure(TimeToFirstToken=now_ms() - self.turn.opened_at)
                 self._gathered.append(text)
                 self._text_bytes += len(text.encode())
                 if self._text_bytes > MAX_ANSWER_BYTES:

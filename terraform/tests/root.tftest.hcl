@@ -133,7 +133,7 @@ run "on_aws" {
   }
 
   assert {
-    condition     = contains(keys(aws_cloudwatch_metric_alarm.dead_letter), "embed-dead-letter")
+    condition     = contains(keys(aws_cloudwatch_metric_alarm.this), "embed-dead-letter")
     error_message = "A document that cannot be embedded raises an alarm."
   }
 

@@ -1,5 +1,6 @@
 """JSON log lines: a stable code, fields, the request id; never a token, prompt or message text."""
 
+import time
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -33,13 +34,28 @@ class Code(StrEnum):
     TURN_DIED = "CHAT010"  # a turn's lease ran out, and it was ended
     WATCH_FAILED = "CHAT011"  # a message of the queue that looks after turns comes again
     RETRIEVAL_FAILED = "CHAT012"  # an answer is made without the passages that it should have had
+    TURN_ENDED = "CHAT020"  # with `status`, after so many `frames`
     DOCUMENT_RETRIED = "EMBED001"  # a change of a document comes again
     DOCUMENT_FAILED = "EMBED002"  # a document is `failed` and in the dead-letter queue
     DOCUMENT_SKIPPED = "INGEST001"  # a document of a source could not be read; the next run tries
     PURGE_NOT_STARTED = "PURGE001"  # the daily run makes up for it
     PURGE_FAILED = "PURGE002"  # one of those of the daily run; the others are done
     PURGED = "PURGE003"  # a call's part of a purge is done
+    MEASURED = "METRIC001"  # a line that CloudWatch takes metrics from
     ROTATED = "ROTATE001"  # `secret` has a new value
+
+
+# What is measured, and in which unit: names of `measure`, of alarms and of the dashboard.
+METRICS = {
+    "TimeToFirstToken": "Milliseconds",  # from the opening of a turn
+    "TurnTime": "Milliseconds",  # from its opening to its end
+    "InputTokens": "Count",
+    "OutputTokens": "Count",
+    "FailedTurns": "Count",  # 1 or 0 for each turn
+    "ToolErrors": "Count",
+    "IngestionLag": "Milliseconds",  # from a change at the provider to its text being stored here
+    "EmbeddingLag": "Milliseconds",  # from that to its being found
+}
 
 
 @cache
@@ -52,6 +68,28 @@ def bind(request_id: str, **fields: Any) -> None:
     """Start a request: every following line carries `request_id` and `fields`, and no others."""
     logger().clear_state()
     logger().append_keys(correlation_id=request_id, request_id=request_id, **fields)
+
+
+def measure(**values: int) -> None:
+    """Log a line that CloudWatch makes metrics of, by their names in `METRICS`.
+
+    It is the embedded metric format, written by the logger, so that a metric leads to its request;
+    the library that makes it costs a cold start more than this.
+    """
+    metrics = [{"Name": name, "Unit": METRICS[name]} for name in values]
+    environment = settings().environment
+    logger().info(
+        "measured",
+        code=Code.MEASURED,
+        _aws={
+            "Timestamp": int(time.time() * 1000),
+            "CloudWatchMetrics": [
+                {"Namespace": "Chatbot", "Dimensions": [["environment"]], "Metrics": metrics}
+            ],
+        },
+        environment=environment,
+        **values,
+    )
 
 
 def request_id() -> str:
