@@ -34,18 +34,21 @@ locals {
     "secretsmanager:UpdateSecretVersionStage",
   ]
 
-  # A cross-region inference profile is called under its own name and, behind it, under the
-  # model's in every region that the profile routes to.
+  # An inference profile is called under its own name and, behind it, under the model's: in every
+  # region that a cross-region profile routes to. An application profile stands before either.
   model_arns = flatten([
-    for model in var.bedrock_model_ids : (
-      can(regex("^(us|us-gov|eu|apac|global)\\.", model))
+    for model in var.bedrock_model_ids : [
+      [for id, profile in var.bedrock_inference_profiles : profile if id == model],
+      can(regex(local.cross_region, model))
       ? [
         "arn:${local.partition}:bedrock:${var.aws_region}:${local.account_id}:inference-profile/${model}",
         "arn:${local.partition}:bedrock:*::foundation-model/${regex("^[^.]+\\.(.+)$", model)[0]}",
       ]
-      : ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${model}"]
-    )
+      : ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${model}"],
+    ]
   ])
+  known_models = jsondecode(file("${path.module}/../layers/shared/python/chatbot/models.json"))[*].model_id
+  cross_region = "^(us|us-gov|ca|eu|apac|jp|au|global)\\."
 
   document_actions = {
     read  = { actions = ["s3:GetObject"], resources = ["${module.document_bucket.arn}/*"] }
@@ -207,7 +210,9 @@ locals {
         invoke = [{
           actions   = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
           resources = local.model_arns
-        }]
+          },
+          { actions = ["bedrock:ApplyGuardrail"], resources = [aws_bedrock_guardrail.this.guardrail_arn] },
+        ]
         embed = [{
           actions   = ["bedrock:InvokeModel"]
           resources = ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${local.embedding_model_id}"]

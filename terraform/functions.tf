@@ -147,6 +147,7 @@ variable "functions" {
         document_texts = "write"
         documents      = "readwrite"
         guards         = "readwrite"
+        jobs           = "readwrite"
       }
     }
     sources = {
@@ -224,6 +225,7 @@ variable "functions" {
         conversations = "read"
         documents     = "read"
         turns         = "readwrite"
+        usage         = "write"
         websocket     = "post"
       }
     }
@@ -380,6 +382,9 @@ locals {
       CONVERSATION_RETENTION_DAYS = tostring(var.conversation_retention_days)
       BEDROCK_MODEL_ID            = var.bedrock_model_id
       BEDROCK_MODEL_IDS           = join(",", var.bedrock_model_ids)
+      BEDROCK_INFERENCE_PROFILES  = join(",", [for model, profile in var.bedrock_inference_profiles : "${model}=${profile}"])
+      GUARDRAIL_ID                = aws_bedrock_guardrail.this.guardrail_id
+      GUARDRAIL_VERSION           = aws_bedrock_guardrail_version.this.version
       DATABASE_CLUSTER_ARN        = local.database_cluster_arn
       DATABASE_NAME               = local.database_name
       DATABASE_WAIT_SECONDS       = tostring(var.database_wait_seconds)

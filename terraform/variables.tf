@@ -203,6 +203,62 @@ variable "bedrock_model_ids" {
     condition     = contains(var.bedrock_model_ids, var.bedrock_model_id)
     error_message = "The default model is one of the allowed models."
   }
+
+  validation {
+    condition     = length(setsubtract([for id in var.bedrock_model_ids : can(regex(local.cross_region, id)) ? regex("^[^.]+\\.(.+)$", id)[0] : id], local.known_models)) == 0
+    error_message = "layers/shared/python/chatbot/models.json has the price and the limits of every allowed model."
+  }
+}
+
+variable "bedrock_inference_profiles" {
+  description = "Application inference profiles that models are called through, such as to tell the costs of environments apart: ARN by the id in `bedrock_model_ids`."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.bedrock_inference_profiles), var.bedrock_model_ids)) == 0
+    error_message = "A profile is for an allowed model."
+  }
+
+  validation {
+    condition     = alltrue([for profile in values(var.bedrock_inference_profiles) : can(regex("^arn:aws[a-z-]*:bedrock:[a-z0-9-]+:[0-9]{12}:application-inference-profile/[a-z0-9]+$", profile))])
+    error_message = "A profile is the ARN of an application inference profile. Those of Bedrock's own are ids of models here."
+  }
+}
+
+variable "guardrail" {
+  description = <<-EOT
+    What chatbots with a guardrail neither take nor say, and what is said instead:
+    - `content_filters`: strengths (NONE, LOW, MEDIUM, HIGH) for what users and models say
+    - `denied_topics`: by name, a definition and some examples
+    - `blocked_words`: words and phrases, beside Bedrock's list of profanity
+    - `blocked_entities`: kinds of personal data and secrets, by Bedrock's names of them
+  EOT
+  type = object({
+    blocked_input_message  = optional(string, "I cannot help with that request.")
+    blocked_output_message = optional(string, "I cannot give that answer.")
+    content_filters = optional(map(object({ input = string, output = string })), {
+      HATE          = { input = "HIGH", output = "HIGH" }
+      INSULTS       = { input = "MEDIUM", output = "HIGH" }
+      MISCONDUCT    = { input = "MEDIUM", output = "HIGH" }
+      PROMPT_ATTACK = { input = "HIGH", output = "NONE" } # models do not attack, Bedrock says
+      SEXUAL        = { input = "HIGH", output = "HIGH" }
+      VIOLENCE      = { input = "MEDIUM", output = "HIGH" }
+    })
+    denied_topics    = optional(map(object({ definition = string, examples = optional(list(string), []) })), {})
+    blocked_words    = optional(list(string), [])
+    blocked_entities = optional(list(string), ["AWS_ACCESS_KEY", "AWS_SECRET_KEY", "CREDIT_DEBIT_CARD_CVV", "CREDIT_DEBIT_CARD_NUMBER", "PASSWORD", "PIN"])
+  })
+  default = {}
+
+  validation {
+    condition = alltrue(flatten([
+      for filter in values(var.guardrail.content_filters) : [
+        for strength in [filter.input, filter.output] : contains(["NONE", "LOW", "MEDIUM", "HIGH"], strength)
+      ]
+    ]))
+    error_message = "A filter's strength is NONE, LOW, MEDIUM or HIGH."
+  }
 }
 
 variable "registration_enabled" {

@@ -12,11 +12,7 @@ from chatbot.identifiers import now_ms
 from chatbot.replay import replay
 from chatbot.turns import Head, Outcome
 
-UNAVAILABLE = Outcome.failed(
-    "model_unavailable",
-    "The model is not available now.",
-    {"input_tokens": 0, "output_tokens": 0, "estimated": True},
-)
+UNAVAILABLE = Outcome.failed("model_unavailable", "The model is not available now.")
 LOOK_AGAIN_SECONDS = 2  # after the lease that is being watched
 MAX_DELAY_SECONDS = 900  # of SQS
 
@@ -42,7 +38,7 @@ def _end(event: dict[str, Any]) -> dict[str, Any]:
         if turn.outcome is not None:
             return Outcome(**turn.outcome)
         if event.get("error") == "RetryLater" and not turn.cancel_requested:
-            return UNAVAILABLE
+            return UNAVAILABLE._replace(usage=turn.counted(0, 0, estimated=True))
         return closing.interrupted(turn)
 
     delivered = {name: (mark, seq) for name, (mark, seq) in event.get("delivered", {}).items()}

@@ -115,15 +115,10 @@ class Answer:
         return Outcome("completed", reason, self._counted())
 
     def _counted(self) -> dict[str, Any]:
-        """The model's own count, or an estimate where it did not get to count."""
+        """The model's own count, or an estimate where it did not get to count, and all before."""
         if self._usage is not None:
-            asked, said = self._usage.input_tokens, self._usage.output_tokens
-            return {"input_tokens": asked, "output_tokens": said, "estimated": False}
-        return {
-            "input_tokens": self._input_estimate,
-            "output_tokens": (self._text_bytes + 3) // 4,
-            "estimated": True,
-        }
+            return self.turn.counted(*self._usage, estimated=False)
+        return self.turn.counted(self._input_estimate, (self._text_bytes + 3) // 4, estimated=True)
 
     def _flush(self, at_once: bool) -> None:
         """Store what was gathered as frames; the delivery sends them. Raises `Lost`."""

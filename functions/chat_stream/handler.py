@@ -6,8 +6,9 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from chatbot import log, passages, turns
-from chatbot.errors import BadInput, RetryLater
+from chatbot import log, passages, quotas, turns
+from chatbot.errors import BadInput, QuotaExceeded, RetryLater
+from chatbot.models import allowed_models
 from chatbot.turns import Head, Lost, Outcome
 from functions.chat_stream import request
 from functions.chat_stream.answer import RESERVE_MS, Answer
@@ -56,11 +57,10 @@ def _produce(turn: Head, producer: str, context: Any) -> dict[str, tuple[str, in
         return {}
     knowledge = _knowledge(turn)
     try:
-        asked = request.build(turn, knowledge)
-    except BadInput as error:
-        log.logger().warning("no prompt", code=log.Code.PROMPT_FAILED, reason=str(error))
-        failed = Outcome.failed("bad_prompt", "The chatbot's system prompt does not render.")
-        turns.settle(turn.message_id, producer, failed)
+        asked = request.build(turn, allowed_models()[turn.model_id], knowledge)
+        turn = quotas.reserve_round(turn, producer, request.most(asked))
+    except (BadInput, QuotaExceeded) as error:
+        turns.settle(turn.message_id, producer, _refused(turn, error))
         return {}
     remaining = context.get_remaining_time_in_millis
     answer = Answer(turn, producer, asked, request.estimate(asked), remaining)
@@ -79,6 +79,16 @@ def _produce(turn: Head, producer: str, context: Any) -> dict[str, tuple[str, in
         answer.delivery.stop()
 
 
+def _refused(turn: Head, error: BadInput | QuotaExceeded) -> Outcome:
+    """How a turn comes out whose model is not asked: it uses nothing more."""
+    code, detail = "bad_prompt", "The chatbot's system prompt does not render."
+    if isinstance(error, QuotaExceeded):
+        code, detail = error.code, error.detail
+    else:
+        log.logger().warning("no prompt", code=log.Code.PROMPT_FAILED, reason=str(error))
+    return Outcome.failed(code, detail, turn.counted(0, 0, estimated=False))
+
+
 def _knowledge(turn: Head) -> Knowledge | None:
     """What the state before this one found. Where it failed, the answer is made without, and the
     model is told so."""
@@ -95,6 +105,9 @@ def _early_outcome(turn: Head) -> Outcome | None:
     """How a turn comes out that the model need not or must not be asked for."""
     if turn.cancel_requested:
         return Outcome.cancelled()
+    if turn.model_id not in allowed_models():
+        detail = "The chatbot's model is no longer allowed."
+        return Outcome.failed("model_withdrawn", detail, turn.counted(0, 0, estimated=False))
     if next(turns.frames(turn.message_id), None) is not None:
         # Another has begun and died; asked again, the model would say something else.
         return Outcome.failed("interrupted", "The answer was interrupted.")

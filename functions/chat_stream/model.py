@@ -44,10 +44,12 @@ class Stop(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What the model counted."""
+    """What the model counted. Tokens read from the cache and written to it are input tokens too."""
 
     input_tokens: int
     output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 class Broken(NamedTuple):
@@ -117,8 +119,11 @@ class Reader:
                 self._events.put(Text(text.encode("utf-8", "replace").decode()))
             case {"messageStop": {"stopReason": str(reason)}}:
                 self._events.put(Stop(_STOP_REASONS.get(reason, "end_turn")))
-            case {"metadata": {"usage": {"inputTokens": int(asked), "outputTokens": int(said)}}}:
-                self._events.put(Usage(asked, said))
+            case {"metadata": {"usage": dict(usage)}}:
+                read = usage.get("cacheReadInputTokens", 0)
+                written = usage.get("cacheWriteInputTokens", 0)
+                asked = usage["inputTokens"] + read + written  # Bedrock counts them apart
+                self._events.put(Usage(asked, usage["outputTokens"], read, written))
 
 
 @cache

@@ -104,8 +104,18 @@ class RuntimeClientWorker(lambda_runtime.ProvidedWorker):  # type: ignore[misc]
 
     def _build_handler_class(self, generation: int, pending: Any) -> Any:
         stock = super()._build_handler_class(generation, _Patient(pending))
+
+        def read_whole(handler: Any) -> bytes:
+            """The body; a process that is killed while it sends its answer has not answered."""
+            body: bytes = stock._read_body(handler)
+            if len(body) < int(handler.headers.get("Content-Length", 0)):
+                raise ConnectionResetError
+            return body
+
         # Headers and body are two writes: with Nagle's algorithm the second waits 40 ms.
-        return type("RuntimeApi", (stock,), {"disable_nagle_algorithm": True})
+        return type(
+            "RuntimeApi", (stock,), {"_read_body": read_whole, "disable_nagle_algorithm": True}
+        )
 
     def _pump_output(self, stream: Any, log_queue: Any) -> None:
         del log_queue

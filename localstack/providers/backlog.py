@@ -26,7 +26,8 @@ def _now() -> str:
 
 
 class Backlog:
-    """One project; its issues are found by id or by key."""
+    """One project; its issues are found by id or by key. With `newest_first` the feed comes so
+    whatever is asked."""
 
     def __init__(self) -> None:
         corpus = json.loads(CORPUS.read_text(encoding="utf-8"))
@@ -35,6 +36,7 @@ class Backlog:
         self.issues: dict[int, Item] = {}
         self.wikis: dict[int, Item] = {}
         self.activities: list[Item] = []
+        self.newest_first = False
         for issue in corpus["issues"]:
             self.put_issue(**issue)
         for page in corpus["wikis"]:
@@ -159,7 +161,8 @@ class Backlog:
                 self._project(key)
                 kinds = {int(kind) for kind in given.get("activityTypeId[]", [])}
                 rows = [row for row in self.activities if not kinds or row["type"] in kinds]
-                return _by_id(rows, given)
+                order = {"order": ["desc"]} if self.newest_first else {}
+                return _by_id(rows, {**given, **order})
             case ["issues"]:
                 offset = int(_first(given, "offset", "0"))
                 return [

@@ -145,9 +145,29 @@ def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.Mon
 @responses.activate
 def test_redirect_to_a_private_address_is_refused() -> None:
     responses.get(f"{URL}/a", status=302, headers={"Location": "http://169.254.169.254/latest"})
-    with pytest.raises(BadInput, match="private network"):
+    with pytest.raises(Refused, match="private network"):
         client().get("a")
     assert len(responses.calls) == 1
+
+
+@responses.activate
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[::1", "http://0x7f.1/"])
+def test_redirect_that_leads_nowhere_is_refused(location: str) -> None:
+    responses.get(f"{URL}/a", status=302, headers={"Location": location})
+    with pytest.raises(Refused):
+        client().get("a")
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_redirect_to_a_name_that_leads_inside_is_refused_and_not_the_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    responses.get(f"{URL}/a", status=302, headers={"Location": "https://inside.example.com/b"})
+    refusal = BadInput("the server's name leads to an address of a private network")
+    responses.get("https://inside.example.com/b", body=refusal)
+    with pytest.raises(Refused, match="private network"):
+        client().get("a")
 
 
 @responses.activate
@@ -221,8 +241,9 @@ def test_answer_that_is_too_large_is_cut_off() -> None:
 
 
 @responses.activate
-def test_answer_that_is_no_json_is_refused() -> None:
-    responses.get(f"{URL}/a", body="<html>")
+@pytest.mark.parametrize("body", ["<html>", "", '["a"', "[" * 200_000])
+def test_answer_that_is_no_json_is_refused(body: str) -> None:
+    responses.get(f"{URL}/a", body=body)
     with pytest.raises(Refused):
         client().get("a").json()
 

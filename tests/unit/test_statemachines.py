@@ -133,7 +133,14 @@ INPUTS = {
 }
 VARIABLES = {
     "source": {"workspace_id": "w", "source_id": "s", "provider": "slack", "config": {}},
-    "job": {"id": "j", "at": 1, "created_at": "t", "trigger": "schedule", "sweep": False},
+    "job": {
+        "id": "j",
+        "at": 1,
+        "created_at": "t",
+        "trigger": "schedule",
+        "sweep": False,
+        "max_deleted_percent": 0,
+    },
     "lock": {"source_id": {"S": "s"}, "holder": {"S": "f"}, "lease_until": {"N": "1"}},
     "page": {
         "has_more": True,

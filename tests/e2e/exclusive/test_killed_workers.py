@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.client import Rest, Tenant, Turn
 from tests.e2e.conftest import Stack
+from tests.e2e.test_quotas import month, row
 from tests.e2e.test_turn_faults import ENDS_WITHIN, check_conversation_goes_on
 
 
@@ -69,6 +70,11 @@ def test_every_turn_ends_once_when_workers_are_killed_at_random(
             time.sleep(chance.uniform(0.3, 1.2))  # the rate of faults is the input here
     for tenant, turn in zip(tenants * 2, turns, strict=True):
         check_conversation_goes_on(tenant, turn.result(), words)
+    for tenant in tenants:
+        total = tenant.rest.ok("GET", f"{tenant.path}/usage")["total"]
+        assert total["turns"] == 4, "two that were killed, two after them"
+        assert month(stack, tenant)["tokens"] == total["input_tokens"] + total["output_tokens"]
+        assert row(stack, tenant, "RUNNING")["turns"] == 0
 
 
 def test_one_resource_when_workers_are_killed_between_write_and_answer(

@@ -103,6 +103,26 @@ def test_exit_error_when_worker_is_killed(server: Server) -> None:
     assert invoke(server, function)[0] == "alive"
 
 
+def test_exit_error_when_worker_is_killed_while_it_answers(stack: Server) -> None:
+    """An answer that is cut off is none."""
+    function = stack.function(
+        """
+        import os, signal, socket
+
+        def handler(event, context):
+            api = os.environ["AWS_LAMBDA_RUNTIME_API"]
+            host, port = api.split(":")
+            with socket.create_connection((host, int(port))) as connection:
+                path = f"/2018-06-01/runtime/invocation/{context.aws_request_id}/response"
+                head = [f"POST {path} HTTP/1.1", f"Host: {api}", "Content-Length: 9", ""]
+                connection.sendall("\\r\\n".join([*head, '"cut']).encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    error, _ = invoke(stack, function)
+    assert error["errorType"] == "Runtime.ExitError"
+
+
 def test_worker_is_found_by_its_function_when_test_kills_it(server: Server, tmp_path: Path) -> None:
     function = server.function(
         """

@@ -237,6 +237,7 @@ class World:
         self.audited: list[dict[str, Any]] = []
         self.users: dict[str, int] = {USER: 1, OTHER_USER: 1}
         self.permissions: dict[str, list[str]] = {USER: ["chat:use"]}
+        self.workspace_id = WORKSPACE
         self.quota: dict[str, Any] = {}
         self.chatbot: dict[str, Any] = {
             "id": CHATBOT,
@@ -248,6 +249,7 @@ class World:
             "top_p": None,
             "max_tokens": 100,
             "knowledge": {"enabled": False, "top_k": 5},
+            "guardrail_enabled": False,
         }
         real = aws.client
         one_at_a_time(real("dynamodb"), monkeypatch)
@@ -275,7 +277,12 @@ class World:
                 "username": "ann",
                 "email": "a@b",
             },
-            "workspace": {"id": WORKSPACE, "name": "Works", "slug": "works", "quota": self.quota},
+            "workspace": {
+                "id": self.workspace_id,
+                "name": "Works",
+                "slug": "works",
+                "quota": self.quota,
+            },
             "chatbot": self.chatbot,
         }
 
@@ -389,7 +396,8 @@ class World:
         return found
 
     def usage(self, item: str) -> dict[str, Any]:
-        return self.item(settings().usage_table, workspace_id=WORKSPACE, item=item) or {}
+        """A row of the table `usage`, of the workspace that the user is in."""
+        return self.item(settings().usage_table, workspace_id=self.workspace_id, item=item) or {}
 
     def check_ended(self, connection_id: str, ack: Frame) -> Frame:
         """Assert what holds of every turn that ended, and return its final frame."""

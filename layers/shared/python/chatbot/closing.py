@@ -7,10 +7,9 @@ or that has no producer to cancel.
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from typing import Any
 
-from chatbot import connections, conversations, log, tables, turns
+from chatbot import connections, conversations, log, quotas, tables, turns
 from chatbot.errors import Gone
 from chatbot.identifiers import now_ms, timestamp
 from chatbot.settings import settings
@@ -82,14 +81,12 @@ class _End:
     def __init__(self, head: Head, outcome: Outcome, text: str, seq: int) -> None:
         self.head, self.outcome, self.text, self.seq = head, outcome, text, seq
         self.at = now_ms()
-        self.usage = outcome.usage or {
-            "input_tokens": head.input_estimate,
-            "output_tokens": estimate_tokens(text),
-            "estimated": True,
-        }
+        self.used = outcome.usage or _unfinished_usage(head, text)
+        self.usage = quotas.shown(self.used)
 
     def actions(self, in_conversation: bool) -> list[dict[str, Any]]:
-        actions = [self._final_frame(), self._turn_head(), self._running_row(), *self._usage()]
+        settled = quotas.closing(self.head, self.used)
+        actions = [self._final_frame(), self._turn_head(), self._running_row(), *settled]
         if in_conversation:
             actions += [self._message(), self._conversation()]
         return actions
@@ -121,7 +118,7 @@ class _End:
         }
 
     def _turn_head(self) -> dict[str, Any]:
-        return update(
+        return tables.update(
             settings().turns_table,
             turns.key(self.head.message_id),
             "SET #status = :ended, #result = :result, ended_at = :at, final_seq = :seq"
@@ -132,8 +129,9 @@ class _End:
                 ":result": self.outcome.status,
                 ":at": self.at,
                 ":seq": self.seq,
+                **quotas.as_reserved(self.head),
             },
-            "#status = :running",
+            f"#status = :running AND {quotas.AS_RESERVED}",
             {"#status": "status", "#snapshot": "snapshot", "#result": "result"},
         )
 
@@ -145,48 +143,8 @@ class _End:
             }
         }
 
-    def _usage(self) -> list[dict[str, Any]]:
-        head, table = self.head, settings().usage_table
-        asked, said = self.usage["input_tokens"], self.usage["output_tokens"]
-        cost = head.cost(asked, said)
-        day = timestamp(self.at)[:10]
-        item = f"DAY#{day}#{head.user_id}#{head.chatbot_id}#{head.model_id}"
-
-        def key(item: str) -> dict[str, str]:
-            return {"workspace_id": head.workspace_id, "item": item}
-
-        return [
-            update(table, key("RUNNING"), "ADD turns :less", {":less": -1}),
-            update(
-                table,
-                key(f"QUOTA#{head.quota_month}"),
-                "ADD tokens :tokens, cost :cost",
-                {
-                    ":tokens": asked + said - head.reserved_tokens,
-                    ":cost": cost - Decimal(head.reserved_cost),
-                },
-            ),
-            update(
-                table,
-                key(item),
-                "SET #day = :day, user_id = :user, chatbot_id = :chatbot, model_id = :model"
-                " ADD turns :one, input_tokens :input, output_tokens :output, cost :cost",
-                {
-                    ":day": day,
-                    ":user": head.user_id,
-                    ":chatbot": head.chatbot_id,
-                    ":model": head.model_id,
-                    ":one": 1,
-                    ":input": asked,
-                    ":output": said,
-                    ":cost": cost,
-                },
-                names={"#day": "day"},
-            ),
-        ]
-
     def _message(self) -> dict[str, Any]:
-        return update(
+        return tables.update(
             settings().conversations_table,
             conversations.message_key(self.head.conversation_id, self.head.message_id),
             "SET content = :text, #status = :status, stop_reason = :reason, #usage = :usage,"
@@ -205,7 +163,7 @@ class _End:
         )
 
     def _conversation(self) -> dict[str, Any]:
-        return update(
+        return tables.update(
             settings().conversations_table,
             conversations.head_key(self.head.conversation_id),
             "SET last_message_at = :at, updated_at = :at REMOVE running_turn ADD version :one",
@@ -214,31 +172,13 @@ class _End:
         )
 
 
-def update(
-    table: str,
-    key: Mapping[str, Any],
-    change: str,
-    values: Mapping[str, Any],
-    condition: str | None = None,
-    names: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """An update as an action of a transaction."""
-    action: dict[str, Any] = {
-        "TableName": table,
-        "Key": tables.pack(key),
-        "UpdateExpression": change,
-        "ExpressionAttributeValues": tables.pack(values),
-    }
-    if condition:
-        action["ConditionExpression"] = condition
-    if names:
-        action["ExpressionAttributeNames"] = names
-    return {"Update": action}
-
-
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a text has: one for four bytes, at least."""
-    return (len(text.encode("utf-8", "replace")) + 3) // 4
+def _unfinished_usage(head: Head, text: str) -> dict[str, Any]:
+    """The usage of a turn whose model did not get to count: of its rounds, and an estimate of
+    what was under way."""
+    if head.spent is not None and not head.input_estimate:
+        return head.spent
+    said = quotas.estimate_tokens(text) - (head.spent["output_tokens"] if head.spent else 0)
+    return head.counted(head.input_estimate, max(said, 0), estimated=True)
 
 
 def final_frame(head: Head, seq: int, message: Mapping[str, Any]) -> str:

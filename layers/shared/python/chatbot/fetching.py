@@ -179,7 +179,7 @@ class Answer:
         """The body as JSON. Raises `Refused` if it is none."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Refused("the answer is not JSON") from None
 
     def link(self, relation: str) -> str | None:
@@ -265,7 +265,7 @@ class Client:
 
     def _once(self, method: str, url: str, params: dict[str, Any], max_bytes: int) -> Answer:
         home = _origin(url)
-        for _ in range(REDIRECTS):
+        for hop in range(REDIRECTS):
             at_home = _origin(url) == home
             try:
                 response = self._session.request(
@@ -282,10 +282,15 @@ class Client:
                 raise RetryLater(f"{type(error).__name__} at {_place(url)}") from None
             except NameUnknown:
                 raise RetryLater(f"the name of {_place(url)} is unknown") from None
+            except ValueError:
+                raise Refused(f"an address that cannot be read at {_place(url)}") from None
+            except BadInput as error:
+                if hop == 0:
+                    raise
+                raise Refused(f"a redirect that is not followed: {error}") from None
             with response:
                 if response.is_redirect:
-                    url, params = urljoin(url, response.headers["Location"]), {}
-                    check_url(url.split("?")[0].split("#")[0])
+                    url, params = _redirected(url, response.headers["Location"]), {}
                     continue
                 self._check(response, url)
                 body = self._read(response, url, max_bytes)
@@ -344,6 +349,16 @@ def _time(text: str) -> float | None:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError):
         return None
+
+
+def _redirected(url: str, location: str) -> str:
+    """Where a redirect leads. Raises `Refused` where nobody may be sent."""
+    try:
+        target = urljoin(url, location)
+        check_url(target.split("?")[0].split("#")[0])
+    except (BadInput, ValueError) as error:
+        raise Refused(f"a redirect that is not followed: {error}") from None
+    return target
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -29,6 +29,9 @@ class Settings(NamedTuple):
     conversation_retention_days: int
     bedrock_model_id: str
     bedrock_model_ids: list[str]
+    bedrock_inference_profiles: list[str]
+    guardrail_id: str
+    guardrail_version: str
     database_cluster_arn: str
     database_name: str
     database_secret_arn: str

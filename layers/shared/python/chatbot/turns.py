@@ -53,7 +53,8 @@ class Outcome(NamedTuple):
 class Head(NamedTuple):
     """A turn's head. Times are in milliseconds since the epoch, prices in USD for a million
     tokens (so in millionths for one), costs in millionths of a USD. `snapshot` is JSON: {user,
-    workspace, chatbot} as they were when the turn was opened, dropped at the end. `outcome` is
+    workspace, chatbot} as they were when the turn was opened, dropped at the end. `spent` is the
+    usage of the rounds that are over, `input_estimate` what the one under way sent. `outcome` is
     what the producer noted, `result` the status that the turn ended with."""
 
     message_id: str
@@ -74,11 +75,14 @@ class Head(NamedTuple):
     reserved_tokens: int
     reserved_cost: str
     quota_month: str
+    cache_read_price: str = "0"
+    cache_write_price: str = "0"
     snapshot: str = "{}"
     client_message_id: str | None = None
     producer: str | None = None
     producing_until: int = 0
     cancel_requested: bool = False
+    spent: dict[str, Any] | None = None
     outcome: dict[str, Any] | None = None
     result: str = ""
     ended_at: int = 0
@@ -94,9 +98,47 @@ class Head(NamedTuple):
         values = {name: getattr(self, name) for name in self._fields}
         return {"seq": 0} | {name: value for name, value in values.items() if value is not None}
 
-    def cost(self, input_tokens: int, output_tokens: int) -> Decimal:
-        """What so many tokens cost, in millionths of a USD, at the prices of the opening."""
-        return input_tokens * Decimal(self.input_price) + output_tokens * Decimal(self.output_price)
+    def counted(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        cache_read_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        *,
+        estimated: bool,
+    ) -> dict[str, Any]:
+        """The usage with that of the rounds before. Tokens read from the cache and written to it
+        count among `input_tokens` too."""
+        before = self.spent or {"estimated": False}
+        return {
+            "input_tokens": before.get("input_tokens", 0) + input_tokens,
+            "output_tokens": before.get("output_tokens", 0) + output_tokens,
+            "cache_read_tokens": before.get("cache_read_tokens", 0) + cache_read_tokens,
+            "cache_write_tokens": before.get("cache_write_tokens", 0) + cache_write_tokens,
+            "estimated": before["estimated"] or estimated,
+        }
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """The snapshot."""
+        parsed: dict[str, Any] = json.loads(self.snapshot)
+        return parsed
+
+    def cost(self, usage: Mapping[str, Any]) -> Decimal:
+        """What a usage costs, in millionths of a USD, at the prices of the opening."""
+        read, written = usage.get("cache_read_tokens", 0), usage.get("cache_write_tokens", 0)
+        prices = (
+            (usage["input_tokens"] - read - written, self.input_price),
+            (read, self.cache_read_price),
+            (written, self.cache_write_price),
+            (usage["output_tokens"], self.output_price),
+        )
+        return sum((count * Decimal(price) for count, price in prices), Decimal(0))
+
+    def highest_cost(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """What so many tokens cost at most: with all that is sent written to the cache."""
+        price = max(Decimal(self.input_price), Decimal(self.cache_write_price))
+        return input_tokens * price + output_tokens * Decimal(self.output_price)
 
     @property
     def is_running(self) -> bool:
