@@ -88,9 +88,12 @@ terraform/.terraform/$(ENV): terraform/terraform.tf terraform/environments/$(ENV
 
 AWS_BUILT := $(READY) terraform/.terraform/$(ENV)
 
-up: $(AWS_BUILT)
+# Without migrations: all of `up` for a release that is applied again, whose database has later ones.
+apply: $(AWS_BUILT)
 	$(PY) -m layers.build --arch arm64
 	$(TF) apply $(TFVARS)
+
+up: apply
 	$(PY) -m localstack.migration chatbot-$(ENV)-migrate up
 
 ifdef OFFLINE
@@ -155,6 +158,19 @@ lint: $(READY) $(CHECKOV) ## formatter, linter, types, Terraform, policy and sta
 	$(CLI) terraform validate
 	$(CHECKOV) --config-file terraform/.checkov.yaml
 	$(UNIT)/test_statemachines.py -q
+
+LAMBDA_PACKAGES := .build/lambda-packages.txt
+
+$(LAMBDA_PACKAGES): uv.lock | $(READY)
+	@mkdir -p $(@D)
+	@.venv/bin/uv export --quiet --frozen --only-group lambda --no-emit-project --output-file $@ >/dev/null
+
+audit: $(LAMBDA_PACKAGES) ## known vulnerabilities of what the functions import (asks PyPI)
+	.venv/bin/uvx --quiet pip-audit@2.10.1 --strict --require-hashes --disable-pip -r $<
+
+sbom: $(LAMBDA_PACKAGES) ## what the functions import, as CycloneDX, in .build/sbom.json
+	.venv/bin/uvx --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements $< \
+		--output-reproducible --output-format JSON --output-file .build/sbom.json
 
 unit: $(READY) ## unit and contract tests
 	$(UNIT)
