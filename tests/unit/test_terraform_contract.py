@@ -104,12 +104,10 @@ def test_environment_has_a_state_of_its_own(environment: str) -> None:
 
 def test_every_alarm_has_a_line_in_the_runbook() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    runbook = set(
-        re.findall(r"`([\w…-]+)`", "".join(re.findall(r"^\| (`.*?) \|", readme, re.MULTILINE)))
-    )
-    alarms = set(
-        re.findall(r"^ +([a-z]+(?:-[a-z]+)+|throttled) += \{", text("alarms.tf"), re.MULTILINE)
-    )
+    rows = "".join(re.findall(r"^\| (`.*?) \|", readme, re.MULTILINE))
+    runbook = set(re.findall(r"`([\w…-]+)`", rows))
+    row = re.compile(r"^ +([a-z]+(?:-[a-z]+)+|throttled) += \{", re.MULTILINE)
+    alarms = set(row.findall(text("alarms.tf")))
     machines = {"delete-source-failed", "end-ingestion-failed"}
     purges = {"purge-failed", "purge-timed-out", "purge-aborted"}
     assert len(alarms) > 10

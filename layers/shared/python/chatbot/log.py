@@ -77,7 +77,7 @@ def measure(**values: int) -> None:
     the library that makes it costs a cold start more than this.
     """
     metrics = [{"Name": name, "Unit": METRICS[name]} for name in values]
-    environment = settings().environment
+    fields: dict[str, Any] = {"environment": settings().environment, **values}
     logger().info(
         "measured",
         code=Code.MEASURED,
@@ -87,8 +87,7 @@ def measure(**values: int) -> None:
                 {"Namespace": "Chatbot", "Dimensions": [["environment"]], "Metrics": metrics}
             ],
         },
-        environment=environment,
-        **values,
+        **fields,
     )
 
 
