@@ -141,7 +141,7 @@ def _start_processes(stack: Stack) -> None:
             process.require_port()
     with step("start the Bedrock stand-in"):
         _bedrock(stack).start(lambda: _answers(f"{stack.bedrock_url}/health"))
-    with step("start the stand-ins of Slack, GitLab and Backlog"):
+    with step("start the stand-ins of Slack, GitLab, Backlog and Brave Search"):
         _providers(stack).start(lambda: _answers(f"{stack.providers_url}/health"))
     if uses_localstack():
         with step("start LocalStack"):

@@ -137,9 +137,10 @@ locals {
         },
       )
       chat_state_machine = {
-        # Whoever starts a turn also stops it, when its client cancels it.
+        # Whoever starts a turn also stops it, when its client cancels it, and has it go on, when
+        # its client approves of a tool.
         start = [
-          { actions = ["states:StartExecution"], resources = [local.chat_state_machine_arn] },
+          { actions = ["states:SendTaskSuccess", "states:StartExecution"], resources = [local.chat_state_machine_arn] },
           {
             actions   = ["states:StopExecution"]
             resources = ["${local.arn_prefixes.states}:execution:${local.chat_state_machine_name}:*"]
@@ -196,6 +197,12 @@ locals {
         ]
         delete = [{ actions = ["secretsmanager:DeleteSecret"], resources = [local.source_secret_arns] }]
       }
+      web_search_secret = {
+        read = [
+          { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.web_search.arn] },
+          local.use_of_secret_key,
+        ]
+      }
       source_schedules = {
         write = [
           {
@@ -233,7 +240,7 @@ locals {
 
   function_statements = {
     for key, function in var.functions : key => distinct(flatten([
-      [for resource, level in function.access : local.grants[resource][level]],
+      [for resource, level in merge(startswith(key, "tool_") ? local.tool_access : {}, function.access) : local.grants[resource][level]],
       function.stream == null ? [] : local.grants["${function.stream}_stream"].read,
     ]))
   }

@@ -336,6 +336,17 @@ variable "max_concurrent_turns" {
   default     = 100
 }
 
+variable "approval_timeout_seconds" {
+  description = "Seconds that a user has to approve the call of a tool; then it is not made."
+  type        = number
+  default     = 900
+
+  validation {
+    condition     = var.approval_timeout_seconds >= 5 && var.approval_timeout_seconds <= 3600
+    error_message = "A user has 5 seconds to an hour."
+  }
+}
+
 variable "monthly_tokens" {
   description = "Tokens a month of one workspace, where its quota says nothing."
   type        = number
@@ -384,6 +395,44 @@ variable "sweep_interval_seconds" {
     condition     = var.sweep_interval_seconds >= 1
     error_message = "The interval is at least a second."
   }
+}
+
+# --- Web search ----------------------------------------------------------------------------------
+
+variable "web_search_provider" {
+  description = "Provider that the tool `web_search` asks. Null: the tool says that it is not configured."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.web_search_provider == null || var.web_search_provider == "brave"
+    error_message = "The provider is brave, or null."
+  }
+}
+
+variable "web_search_url" {
+  description = "Root of the provider's API. Null: the provider's own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.web_search_url == null || can(regex("^https?://[^\\s?#]+[^/\\s?#]$", var.web_search_url))
+    error_message = "The root is http(s)://host/path without a trailing slash, or null."
+  }
+}
+
+variable "web_search_key" {
+  description = "The provider's key, best given as TF_VAR_web_search_key. It is in no plan and no state."
+  type        = string
+  default     = null
+  sensitive   = true
+  ephemeral   = true
+}
+
+variable "web_search_key_version" {
+  description = "A higher number writes `web_search_key` anew; without one Terraform does not see that it changed."
+  type        = number
+  default     = 1
 }
 
 # --- Data ----------------------------------------------------------------------------------------

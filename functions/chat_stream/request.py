@@ -2,15 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from chatbot import conversations
 from chatbot.models import Model
 from chatbot.quotas import estimate_tokens, most_tokens
 from chatbot.settings import settings
+from chatbot.tool_rounds import Round
+from chatbot.tools import Tool
 from chatbot.turns import Head
-from functions.chat_stream import caching
+from functions.chat_stream import caching, tool_use
 from functions.chat_stream.knowledge import Knowledge, without_citations
 from functions.chat_stream.prompt import render
 
@@ -19,9 +22,15 @@ HISTORY_TOKENS = 24_000
 type Exchange = list[dict[str, Any]]
 
 
-def build(turn: Head, model: Model, knowledge: Knowledge | None) -> dict[str, Any]:
+def build(
+    turn: Head,
+    model: Model,
+    knowledge: Knowledge | None,
+    tools: Mapping[str, Tool],
+    rounds: Sequence[Round] = (),
+) -> dict[str, Any]:
     """The arguments of `ConverseStream`; `knowledge` is what was found for the question, None where
-    nothing was to be looked for.
+    nothing was to be looked for; `rounds` are those that this turn had of `tools`.
 
     Raises `BadInput` for a prompt that does not render.
     """
@@ -32,16 +41,28 @@ def build(turn: Head, model: Model, knowledge: Knowledge | None) -> dict[str, An
         "messages": [],
         "inferenceConfig": _inference(turn, model, chatbot),
     }
-    system = [render(context), knowledge.guide if knowledge else ""]
+    system = [
+        render(context),
+        knowledge.guide if knowledge else "",
+        tool_use.GUIDE if tools else "",
+    ]
     system_blocks = [{"text": text} for text in system if text.strip()]
     if system_blocks:
         request["system"] = system_blocks
+    if tools:
+        request["toolConfig"] = tool_use.offer(tools.values())
+    made = list(tool_use.messages(rounds))
     passages = knowledge.blocks if knowledge else []
+    others = [
+        *system_blocks,
+        *passages,
+        *(block for message in made for block in message["content"]),
+    ]
     stored = conversations.messages_before(turn.conversation_id, turn.message_id)
-    room = model.context_tokens - turn.max_tokens - _estimated(system_blocks + passages)
+    room = model.context_tokens - turn.max_tokens - _estimated(others)
     exchanges, has_all = _newest(stored, turn, room)
     guarded = chatbot["guardrail_enabled"]
-    messages = request["messages"] = _messages(exchanges, guarded)
+    messages = request["messages"] = _messages(exchanges, guarded, bool(tools))
     messages[-1]["content"][-1:-1] = passages
     if guarded:
         request["guardrailConfig"] = {
@@ -54,6 +75,9 @@ def build(turn: Head, model: Model, knowledge: Knowledge | None) -> dict[str, An
     if not re.search(r"\{.*\bnow\b", chatbot["system_prompt"], re.DOTALL):
         ends = [len(messages) - 2] if has_all else []
         caching.mark(request, ends, model.cache_minimum_tokens)
+    messages += made
+    if tools and len(rounds) >= chatbot["max_tool_rounds"]:
+        request["system"].append({"text": tool_use.LAST})
     return request
 
 
@@ -92,26 +116,39 @@ def _text(block: dict[str, Any]) -> str:
     return json.dumps(block, ensure_ascii=False)
 
 
-def _messages(exchanges: Iterable[Exchange], guarded: bool) -> list[dict[str, Any]]:
+def _messages(
+    exchanges: Iterable[Exchange], guarded: bool, with_tools: bool
+) -> list[dict[str, Any]]:
     """The history and the user's own words, which are the last text block of the last message.
 
     A model wants users and assistants to alternate, and no empty text: a question that got no
     answer stands before the next one. `guarded` are the questions that the guardrail has not let
-    pass yet, so that a thing said long ago is not judged, and paid for, each time again.
+    pass yet, so that a thing said long ago is not judged, and paid for, each time again. Uses of
+    tools are for a model that has some (`with_tools`).
     """
     messages: list[dict[str, Any]] = []
     for exchange in exchanges:
         answer = exchange[-1]
         passed = answer["role"] == "assistant" and answer["status"] == "completed"
         for item in exchange:
+            said = [*_used(item)] if with_tools else []
             block: dict[str, Any] = {"text": without_citations(item)}
-            if guarded and not passed and item["role"] == "user":
-                block = {"guardContent": {"text": block}}
-            if messages and messages[-1]["role"] == item["role"]:
-                messages[-1]["content"].append(block)
-            else:
-                messages.append({"role": item["role"], "content": [block]})
+            if block["text"].strip():
+                if guarded and not passed and item["role"] == "user":
+                    block = {"guardContent": {"text": block}}
+                said.append({"role": item["role"], "content": [block]})
+            for message in said:
+                if messages and messages[-1]["role"] == message["role"]:
+                    messages[-1]["content"] += message["content"]
+                else:
+                    messages.append(message)
     return messages
+
+
+def _used(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rounds of tools before an earlier answer."""
+    for _, calls in groupby(item["tool_calls"], lambda call: call["round"]):
+        yield from tool_use.exchange(list(calls))
 
 
 def _newest(stored: Iterable[dict[str, Any]], turn: Head, room: int) -> tuple[list[Exchange], bool]:
@@ -120,7 +157,7 @@ def _newest(stored: Iterable[dict[str, Any]], turn: Head, room: int) -> tuple[li
     kept: list[Exchange] = []
     left = HISTORY_TOKENS
     for exchange in _exchanges(stored):
-        tokens = sum(estimate_tokens(item["content"]) for item in exchange)
+        tokens = sum(_tokens(item) for item in exchange)
         current = any(item["message_id"] == turn.user_message_id for item in exchange)
         room -= tokens
         if not current:
@@ -129,10 +166,15 @@ def _newest(stored: Iterable[dict[str, Any]], turn: Head, room: int) -> tuple[li
             left -= tokens
             if min(left, room) < 0:
                 return kept, False
-        said = [item for item in exchange if item["content"].strip() or current]
+        said = [i for i in exchange if i["content"].strip() or i["tool_calls"] or current]
         if said:
             kept.insert(0, said)
     return kept, True
+
+
+def _tokens(item: dict[str, Any]) -> int:
+    calls = "".join(call["input"] + call["output"] for call in item["tool_calls"])
+    return estimate_tokens(item["content"]) + estimate_tokens(calls)
 
 
 def _exchanges(stored: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

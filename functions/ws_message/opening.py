@@ -165,6 +165,7 @@ class Opening:
             reserved_cost="0",
             quota_month=timestamp(at)[:7],
             snapshot=json.dumps(self.context, ensure_ascii=False),
+            token_version=self.connection.token_version,
         )
         return quotas.reserving(turn, quotas.most_tokens(text) + quotas.OVERHEAD_TOKENS)
 

@@ -76,7 +76,7 @@ run "on_aws" {
       for key, function in module.function : key if strcontains(function.policy, ":secret:chatbot-test/source/*")
       && strcontains(function.policy, "secretsmanager:GetSecretValue")
       && !strcontains(function.policy, "secretsmanager:DeleteSecret")
-    ]) == toset([for key in keys(var.functions) : key if startswith(key, "ingest_")])
+    ]) == toset([for key in keys(var.functions) : key if can(regex("^(ingest|tool_backlog)_", key))])
     error_message = "Credentials of sources are read by who fetches with them."
   }
 
@@ -198,6 +198,26 @@ run "on_aws" {
       for key, function in module.function : key if strcontains(function.policy, "stateMachine:chatbot-test-chat")
     ]) == toset(["ws_message"])
     error_message = "Only the function that takes frames starts and stops turns."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(module.chat_state_machine.policy).Statement : statement.Resource
+      if contains(flatten([statement.Action]), "lambda:InvokeFunction")
+      ])) == toset([
+      for key, function in module.function : function.alias_arn
+      if contains(["chat_retrieve", "chat_stream", "chat_end"], key) || contains(keys(local.tools), key)
+    ])
+    error_message = "The machine of a turn calls its states and every tool in the registry."
+  }
+
+  assert {
+    condition = alltrue([
+      for key, tool in local.tools :
+      key == "tool_${tool.name}" && contains(keys(var.functions), key)
+      && tool.timeout_seconds > 0 && tool.timeout_seconds <= 900
+    ])
+    error_message = "A tool is a folder of its name, with a row and a time-out."
   }
 
   assert {

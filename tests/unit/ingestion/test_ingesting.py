@@ -24,7 +24,7 @@ def test_call_ends_in_time_and_the_next_goes_on(machine: Machine) -> None:
 
     class Hurried(Context):
         def get_remaining_time_in_millis(self) -> int:
-            self.left -= 20_000
+            self.left -= 10_000
             return self.left
 
     first = source.call("job", Hurried())

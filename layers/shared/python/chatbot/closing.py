@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from chatbot import connections, conversations, log, quotas, tables, turns
+from chatbot import connections, conversations, log, quotas, tables, tool_rounds, turns
 from chatbot.errors import Gone
 from chatbot.identifiers import now_ms, timestamp
 from chatbot.settings import settings
@@ -18,11 +18,11 @@ from chatbot.turns import Head, Outcome
 SENDERS = 16
 SEND_ATTEMPTS = 6
 ATTEMPTS = 60
+MESSAGE_BYTES = 380_000  # its text and its tools' calls; a DynamoDB item holds 400 KB
 
 INTERRUPTED = Outcome.failed("interrupted", "The answer was interrupted.")
 
 type Verdict = Callable[[Head], Outcome]
-type Delivered = Mapping[str, tuple[str, int]]  # connection → (resume mark, last seq it has)
 
 
 def interrupted(head: Head) -> Outcome:
@@ -45,6 +45,8 @@ def close(message_id: str, verdict: Verdict) -> Head | None:
             return head
         stored = list(turns.frames(message_id))
         end = _End(head, verdict(head), turns.text_of(stored), len(stored) + 1)
+        if head.spent is not None:
+            end.rounds = tool_rounds.stored(message_id)
         try:
             tables.transact(end.actions(in_conversation))
         except tables.TransactionCanceled as canceled:
@@ -81,6 +83,7 @@ class _End:
     def __init__(self, head: Head, outcome: Outcome, text: str, seq: int) -> None:
         self.head, self.outcome, self.text, self.seq = head, outcome, text, seq
         self.at = now_ms()
+        self.rounds: list[tool_rounds.Round] = []
         self.used = outcome.usage or _unfinished_usage(head, text)
         self.usage = quotas.shown(self.used)
 
@@ -148,7 +151,7 @@ class _End:
             settings().conversations_table,
             conversations.message_key(self.head.conversation_id, self.head.message_id),
             "SET content = :text, #status = :status, stop_reason = :reason, #usage = :usage,"
-            " #error = :error, citations = :citations, updated_at = :at",
+            " #error = :error, citations = :citations, tool_calls = :calls, updated_at = :at",
             {
                 ":text": self.text,
                 ":status": self.outcome.status,
@@ -156,6 +159,9 @@ class _End:
                 ":usage": self.usage,
                 ":error": self.outcome.error,
                 ":citations": self.outcome.citations,
+                ":calls": tool_rounds.for_message(
+                    self.rounds, MESSAGE_BYTES - len(self.text.encode())
+                ),
                 ":at": timestamp(self.at),
             },
             "attribute_exists(conversation_id)",
@@ -204,22 +210,20 @@ def final_frame(head: Head, seq: int, message: Mapping[str, Any]) -> str:
     return text
 
 
-def deliver(head: Head, delivered: Delivered | None = None) -> None:
+def deliver(head: Head) -> None:
     """Send an ended turn's frames to its followers: to each what it has not got, the final last.
 
-    `delivered` says what the producer has sent. Somebody else's delivery of the same turn, or one
-    that was broken off, is made again: at least once.
+    Somebody else's delivery of the same turn, or one that was broken off, is made again: at least
+    once.
     """
     if head.final_sent:
         return
+    delivered = turns.delivered(head.message_id)
     stored = list(turns.frames(head.message_id))
     followers = connections.followers(head.conversation_id)
 
     def send(follower: connections.Follower) -> None:
-        mark, after = follower.start(head.message_id)
-        sent_mark, sent = (delivered or {}).get(follower.connection_id, ("", 0))
-        if sent_mark == mark:
-            after = max(after, sent)
+        _, after = follower.progress(head.message_id, delivered)
         send_all(follower.connection_id, head.conversation_id, stored[after:] or stored[-1:])
 
     if followers:
@@ -248,11 +252,11 @@ def send_all(connection_id: str, conversation_id: str, frames: list[str]) -> boo
     return True
 
 
-def end(message_id: str, verdict: Verdict, delivered: Delivered | None = None) -> Head | None:
+def end(message_id: str, verdict: Verdict) -> Head | None:
     """Close a turn, if nobody has, and see that its final frame is sent."""
     head = close(message_id, verdict)
     if head is not None:
-        deliver(head, delivered)
+        deliver(head)
     return head
 
 

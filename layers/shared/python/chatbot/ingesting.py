@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from chatbot import documents, log, parts, sweeping, tables
+from chatbot import documents, log, parts, sources, sweeping, tables
 from chatbot.aws import client as aws_client
 from chatbot.errors import BadInput, Gone, RetryLater
 from chatbot.fetching import Client, RateLimited, Refused, TooLarge
@@ -247,7 +247,7 @@ def ingest(event: Mapping[str, Any], context: Any, provider: Provider) -> dict[s
         return float(context.get_remaining_time_in_millis()) / 1000
 
     try:
-        client = provider.connect(event["config"], _credentials(source_id), remaining)
+        client = provider.connect(event["config"], sources.credentials(source_id), remaining)
     except KeyError as error:
         raise BadInput(f"the configuration or the credentials lack {error}") from None
     checkpoint = load(source_id)
@@ -269,16 +269,6 @@ def ingest(event: Mapping[str, Any], context: Any, provider: Provider) -> dict[s
         raise type(error)(client.redact(str(error))) from None
     except Refused as error:
         raise BadInput(client.redact(str(error))) from None
-
-
-def _credentials(source_id: str) -> dict[str, str]:
-    name = f"{settings().source_secret_prefix}{source_id}"
-    secrets = aws_client("secretsmanager")
-    try:
-        answer = secrets.get_secret_value(SecretId=name)
-    except secrets.exceptions.ResourceNotFoundException:
-        raise BadInput("the source has no credentials") from None
-    return dict(json.loads(answer["SecretString"]))
 
 
 class _Worker:

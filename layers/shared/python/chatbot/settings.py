@@ -25,6 +25,7 @@ class Settings(NamedTuple):
     sign_in_attempts_per_minute: int
     chats_per_minute: int
     max_concurrent_turns: int
+    approval_timeout_seconds: int
     monthly_tokens: int
     conversation_retention_days: int
     bedrock_model_id: str
@@ -61,6 +62,9 @@ class Settings(NamedTuple):
     source_secret_prefix: str
     allowed_private_networks: list[str]
     sweep_max_percent: int
+    web_search_provider: str
+    web_search_url: str
+    web_search_secret_arn: str
     websocket_callback_url: str
     websocket_allowed_origins: list[str]
     origin_digest: str
