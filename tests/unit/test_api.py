@@ -508,6 +508,24 @@ def test_open_route_is_counted_by_address(environment: pytest.MonkeyPatch) -> No
     assert send(api.handler, request).status == 200
 
 
+def test_open_route_is_counted_by_the_clients_address_when_cloudfront_is_before_it(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ADDRESS_REQUESTS_PER_MINUTE", "1")
+    environment.setenv("ORIGIN_DIGEST", "d")
+    fresh_settings()
+
+    def ask_from(address: str) -> int:
+        headers = {"x-viewer-address": address}
+        body = {"name": "a"}
+        request = event("POST", "/api/v1/open", body, caller=None, headers=headers)
+        return send(api.handler, request).status
+
+    assert [ask_from(address) for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")] == [
+        200, 429, 200
+    ]  # fmt: skip
+
+
 def test_refunded_call_is_counted_no_more() -> None:
     for _ in range(3):
         rate_limit.refund(rate_limit.count("someone", 1))

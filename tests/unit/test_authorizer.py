@@ -1,5 +1,6 @@
 """The REST side never refuses by itself, the WebSocket side always does."""
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -61,6 +62,28 @@ def test_request_carries_the_refusal_when_the_token_is_bad(header: str | None) -
     answer = handler(request(header), None)
     assert answer["isAuthorized"] is True
     assert list(answer["context"]) == ["refusal"]
+
+
+@pytest.mark.parametrize("secret", [None, "", "guess"])
+def test_request_is_refused_when_it_went_past_the_edge(
+    secret: str | None, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("ORIGIN_DIGEST", hashlib.sha256(b"ours").hexdigest())
+    fresh_settings()
+    event = request(f"Bearer {access_token()}")
+    if secret is not None:
+        event["headers"]["x-origin-secret"] = secret
+    assert handler(event, None) == {"isAuthorized": False}
+
+
+def test_request_carries_the_principal_when_it_came_by_the_edge(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ORIGIN_DIGEST", hashlib.sha256(b"ours").hexdigest())
+    fresh_settings()
+    event = request(f"Bearer {access_token()}")
+    event["headers"]["x-origin-secret"] = "ours"
+    assert handler(event, None)["context"]["user_id"] == ALICE.user_id
 
 
 def test_handshake_is_allowed_when_the_token_is_good(database: FakeDatabase) -> None:

@@ -45,9 +45,13 @@ class Cluster:
 
     def migrate(self, action: str, **event: Any) -> dict[str, Any]:
         """Call the function `migrate`, with the master user's secret as its own."""
+        return self.call_migrate({"action": action, **event})
+
+    def call_migrate(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The same with any event."""
         with self.as_login("master"):
             context = SimpleNamespace(aws_request_id=str(uuid.uuid4()))
-            return handler.handler({"action": action, **event}, context)
+            return handler.handler(event, context)
 
     def as_login(self, login: str) -> Any:
         """Within it `chatbot.database` signs in as `app`, `worker`, `migrator` or `master`."""
@@ -83,7 +87,8 @@ _SETTINGS = _any_settings()
 def cluster_maker(server: Server) -> Callable[..., Cluster]:
     """Makes empty databases, each owned by the master user, who is no superuser."""
 
-    secrets = Secrets()  # logins belong to the server, so one set of passwords for all databases
+    # Logins belong to the server, so one set of passwords for all databases.
+    secrets = Secrets(logins.LOGINS)
     secrets.values["arn:chatbot-test-database-master"] = json.dumps(
         {"username": MASTER, "password": server.passwords[MASTER]}
     )
