@@ -22,7 +22,7 @@ from localstack.processes import Process, accepts
 
 type Rule = Mapping[str, Any]
 
-BEDROCK = "bedrock-runtime"
+BEDROCK = "bedrock"  # as microburst reads it from the signature
 
 
 def _proxy(stack: Stack, name: str, port: int, upstream: str) -> Process:
@@ -43,8 +43,11 @@ def _proxies(stack: Stack) -> tuple[Process, Process]:
     )
 
 
-def start(stack: Stack, websocket_url: str) -> None:
-    """Put the proxies before the stack, without rules. Raises `StackError`."""
+def start(stack: Stack, websocket_url: str, clock_skew_seconds: float = 0) -> None:
+    """Put the proxies before the stack, without rules, and start with new workers.
+
+    The clock of each is off by up to `clock_skew_seconds`. Raises `StackError`.
+    """
     for proxy in _proxies(stack):
         proxy.start(lambda proxy=proxy: accepts(proxy.port))  # type: ignore[misc]
     proxied = f"http://{HOST}:{stack.ports.faults}"
@@ -55,6 +58,9 @@ def start(stack: Stack, websocket_url: str) -> None:
             stack.gateway_url, proxied
         ),
     }
+    if clock_skew_seconds:
+        environment |= {"CLOCK_SKEW_SECONDS": str(clock_skew_seconds)}
+    set_rules(stack, ())
     stack.faults_file.write_text(json.dumps(environment), encoding="utf-8")
     kill_workers(stack)
 
@@ -73,6 +79,12 @@ def set_rules(stack: Stack, rules: Sequence[Rule]) -> None:
     for url, own in _split(stack, rules).items():
         requests.post(f"{url}/rules", json=own, timeout=10).raise_for_status()
         requests.delete(f"{url}/fired", timeout=10).raise_for_status()
+
+
+def lift(stack: Stack) -> None:
+    """No faults from now on; what has fired is remembered."""
+    for url in _split(stack, ()):
+        requests.post(f"{url}/rules", json=[], timeout=10).raise_for_status()
 
 
 def fired(stack: Stack) -> list[dict[str, Any]]:

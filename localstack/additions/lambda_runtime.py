@@ -314,6 +314,8 @@ def _provided_worker_env(config: Json, code_dir: str, port: int) -> Json:
     faults = Path(os.environ.get("FAULTS_FILE", "/nonexistent"))
     if faults.exists():
         environment |= json.loads(faults.read_text(encoding="utf-8"))
+        skew = Path(__file__).parent.with_name("skew")
+        environment["PYTHONPATH"] = os.pathsep.join([str(skew), environment["PYTHONPATH"]])
     return environment
 
 
