@@ -1,6 +1,5 @@
 """What is done while AWS fails, by clients that do not give up, and what must hold afterwards."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.e2e.client import PASSWORD, Chat, Frame, Rest, Tenant, Turn
 from tests.e2e.conftest import Stack
-from tests.e2e.sources import Source, connect, control, search, until
+from tests.e2e.sources import Source, connect, search, until
 
 PATIENCE = 150  # seconds until a client that does not give up must have got what it wants
 ENDS_WITHIN = 60  # of the contract: seconds from a message to its final frame
