@@ -9,6 +9,7 @@ while all runs.
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -96,18 +97,26 @@ def fired(stack: Stack) -> list[dict[str, Any]]:
 
 
 def kill_workers(stack: Stack, function: str = "") -> int:
-    """Kill the functions' workers, or one function's by its full name; how many there were."""
+    """Kill the functions' workers, or one function's by its full name; how many there were.
+
+    They have ended when it returns, so that no call meets one that is just dying.
+    """
     start, end = f"ministack-lambda-{function}", f"-{stack.ports.gateway}-"
-    killed = 0
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with suppress(OSError):
-            words = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            if any(word.startswith(start) and end in word for word in words):
-                os.kill(int(entry.name), signal.SIGKILL)
-                killed += 1
-    return killed
+    found = [entry for entry in Path("/proc").iterdir() if _is_worker(entry, start, end)]
+    for entry in found:
+        with suppress(ProcessLookupError):
+            os.kill(int(entry.name), signal.SIGKILL)
+    while any(_is_worker(entry, start, end) for entry in found):
+        time.sleep(0.01)
+    return len(found)
+
+
+def _is_worker(entry: Path, start: str, end: str) -> bool:
+    try:
+        words = (entry / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+    except OSError:
+        return False
+    return any(word.startswith(start) and end in word for word in words)
 
 
 def _split(stack: Stack, rules: Sequence[Rule]) -> dict[str, list[Rule]]:

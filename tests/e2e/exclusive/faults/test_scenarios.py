@@ -102,5 +102,7 @@ def test_nothing_is_lost_when(
     wanted = {rule["service"] for rule in scenario.rules}
     assert met if "*" in wanted else met == wanted
     deed.check()
+    if scenario.skew:
+        faults.start(proxied, stack.outputs["websocket_url"])
     until(lambda: not hanging(proxied), 60)
     assert dead_letters(stack) == before
