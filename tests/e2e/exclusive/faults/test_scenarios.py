@@ -1,5 +1,7 @@
-"""AWS fails, and nothing is lost. `make test` runs the quick scenarios, `make faults` all of them, or
-those whose names match `FAULTS`, a regular expression."""
+"""AWS fails, and nothing is lost.
+
+`make test` runs the quick scenarios; `make faults` all, or those whose names match `FAULTS`.
+"""
 
 import os
 import random
