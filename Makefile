@@ -29,7 +29,7 @@ $(READY): pyproject.toml uv.lock localstack/bootstrap.sh
 # --- The stack -----------------------------------------------------------------------------------
 
 .PHONY: help up down clean outputs chat logs test lint unit integration e2e plan drift migrate \
-	rollback reindex migration documents bench faults load
+	rollback reindex sweep migration documents bench faults load
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sort -u -t: -k1,1 | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ rollback: $(READY) ## take back the last migration
 
 reindex: $(READY) ## rebuild the search index from the stored embeddings, without the model
 	@$(CLI) reindex
+
+sweep: $(READY) ## let a run delete up to PERCENT of a source's documents: SOURCE=<id> PERCENT=100
+	@$(CLI) sweep $(SOURCE) $(PERCENT)
 
 outputs: $(READY) ## print URLs, names and the seeded login as one JSON object
 	@$(CLI) outputs
@@ -97,6 +100,9 @@ rollback: $(READY)
 
 reindex: $(READY)
 	$(PY) -m localstack.reindex chatbot-$(ENV)-embed
+
+sweep: $(READY)
+	$(PY) -m localstack.sweep $(SOURCE) $(PERCENT)
 
 outputs: $(AWS_BUILT)
 	@$(TF) output -json
@@ -156,5 +162,5 @@ load: $(READY) ## 500 sockets, 200 turns at once, 50 REST requests a second, on 
 	@STACK=test $(CLI) up
 	@STACK=test $(PY) -m tests.benchmarks.load $(LOAD)
 
-bench: $(READY) ## what the pipeline adds before the first frame, cold starts, round trips
+bench: $(READY) ## time to the first frame, cold starts, round trips, ingestion of 10,000 documents
 	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks

@@ -178,6 +178,17 @@ def _stage_dependencies(target: Path, arch: str, requirements: str) -> None:
     trim_botocore(python / "botocore", rules["botocore_services"], rules["botocore_files"])
 
 
+def registry(root: Path = ROOT) -> str:
+    """The registry of tools, in JSON: the files `tool.json` of all that are there."""
+    files = sorted((root / "functions").glob("tool_*/tool.json"))
+    return json.dumps([json.loads(path.read_text(encoding="utf-8")) for path in files], indent=1)
+
+
+def _stage_shared(shared: Path, target: Path, tools: str) -> None:
+    _copy(shared, target)
+    (target / "python/chatbot/tools.json").write_text(tools, encoding="utf-8")
+
+
 def archives(arch: str, root: Path = ROOT) -> list[Archive]:
     """Everything there is to build for an architecture, layers first."""
     requirements = locked_requirements()
@@ -192,8 +203,8 @@ def archives(arch: str, root: Path = ROOT) -> list[Archive]:
         Archive(
             path="layers/shared.zip",
             mounted_at="/opt",
-            inputs=_digest_of(shared),
-            stage=lambda target: _copy(shared, target),
+            inputs=f"{_digest_of(shared)}{registry(root)}",
+            stage=lambda target: _stage_shared(shared, target, registry(root)),
         ),
         *(
             with_documents(function_archive(name, root), root)

@@ -30,6 +30,7 @@ ADDITIONS = (
     "drift_flow_logs",
     "drift_objects",
     "drift_state_machines",
+    "guardrails",
 )
 
 # AWS closes a WebSocket with 1009 on a larger message.

@@ -1,7 +1,7 @@
 """The whole stack on one machine: `python -m localstack.stack <command>`, which `make` calls.
 
 Commands: install, up, down, remove, clean, outputs, env, chat, logs, plan, drift, migrate,
-rollback, reindex, terraform.
+rollback, reindex, sweep, terraform.
 
 `STACK` names the stack. A stack is four processes (MiniStack with our additions, PostgreSQL, the
 stand-ins of Bedrock and of Slack, GitLab and Backlog), the Terraform root applied to them, and a
@@ -26,7 +26,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from layers.build import build, host_architecture
-from localstack import chat, compose, faults, migration, reindex, seed, terraform, toolchain
+from localstack import (
+    chat,
+    compose,
+    faults,
+    migration,
+    reindex,
+    seed,
+    sweep,
+    terraform,
+    toolchain,
+)
 from localstack.layout import (
     HOST,
     LAMBDA_VENV,
@@ -100,6 +110,7 @@ def _bedrock(stack: Stack) -> Process:
             **clean_environment(),
             **forward,
             "BEDROCK_HOST": "0.0.0.0" if uses_localstack() else HOST,  # noqa: S104  # containers
+            "BEDROCK_GATEWAY_URL": stack.gateway_url,
             "BEDROCK_PORT": str(stack.ports.bedrock),
         },
         stop_seconds=5,
@@ -141,7 +152,7 @@ def _start_processes(stack: Stack) -> None:
             process.require_port()
     with step("start the Bedrock stand-in"):
         _bedrock(stack).start(lambda: _answers(f"{stack.bedrock_url}/health"))
-    with step("start the stand-ins of Slack, GitLab and Backlog"):
+    with step("start the stand-ins of Slack, GitLab, Backlog and Brave Search"):
         _providers(stack).start(lambda: _answers(f"{stack.providers_url}/health"))
     if uses_localstack():
         with step("start LocalStack"):
@@ -406,14 +417,23 @@ COMMANDS: dict[str, Callable[[Stack], object]] = {
 def main() -> None:
     """Run a command; an error of the person's own to mend is one line, and exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m localstack.stack", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS, "terraform"])
+    parser.add_argument("command", choices=[*COMMANDS, "sweep", "terraform"])
     command, rest = parser.parse_known_args()
     try:
         stack = current()
         if command.command == "terraform":
             sys.exit(terraform.delegate(ROOT / ".build/terraform", rest))
+        if command.command == "sweep":
+            print(sweep.sweep(*sweep.arguments(rest), _session(stack)))
+            return
         COMMANDS[command.command](stack)
-    except (StackError, BotoCoreError, ClientError, requests.RequestException) as error:
+    except (
+        StackError,
+        BotoCoreError,
+        ClientError,
+        requests.RequestException,
+        sweep.SourceUnknown,
+    ) as error:
         sys.exit(f"make {command.command}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

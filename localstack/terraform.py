@@ -125,10 +125,11 @@ def environment(folder: Path) -> dict[str, str]:
 def variables(stack: Stack, architecture: str) -> dict[str, str]:
     """What differs from one machine and stack to the next."""
     # Functions in containers reach the host by this name.
-    bedrock_host = "host.docker.internal" if uses_localstack() else HOST
+    host = "host.docker.internal" if uses_localstack() else HOST
     return {
         "gateway_endpoint": stack.gateway_url,
-        "bedrock_endpoint": f"http://{bedrock_host}:{stack.ports.bedrock}",
+        "bedrock_endpoint": f"http://{host}:{stack.ports.bedrock}",
+        "web_search_url": f"http://{host}:{stack.ports.providers}/brave/res/v1",
         "lambda_architecture": architecture,
         "build_directory": str(ROOT / ".build"),
     }

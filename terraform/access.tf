@@ -28,18 +28,21 @@ locals {
     write = ["sqs:SendMessage"]
   }
 
-  # A cross-region inference profile is called under its own name and, behind it, under the
-  # model's in every region that the profile routes to.
+  # An inference profile is called under its own name and, behind it, under the model's: in every
+  # region that a cross-region profile routes to. An application profile stands before either.
   model_arns = flatten([
-    for model in var.bedrock_model_ids : (
-      can(regex("^(us|us-gov|eu|apac|global)\\.", model))
+    for model in var.bedrock_model_ids : [
+      [for id, profile in var.bedrock_inference_profiles : profile if id == model],
+      can(regex(local.cross_region, model))
       ? [
         "arn:${local.partition}:bedrock:${var.aws_region}:${local.account_id}:inference-profile/${model}",
         "arn:${local.partition}:bedrock:*::foundation-model/${regex("^[^.]+\\.(.+)$", model)[0]}",
       ]
-      : ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${model}"]
-    )
+      : ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${model}"],
+    ]
   ])
+  known_models = jsondecode(file("${path.module}/../layers/shared/python/chatbot/models.json"))[*].model_id
+  cross_region = "^(us|us-gov|ca|eu|apac|jp|au|global)\\."
 
   document_actions = {
     read  = { actions = ["s3:GetObject"], resources = ["${module.document_bucket.arn}/*"] }
@@ -123,9 +126,10 @@ locals {
         },
       )
       chat_state_machine = {
-        # Whoever starts a turn also stops it, when its client cancels it.
+        # Whoever starts a turn also stops it, when its client cancels it, and has it go on, when
+        # its client approves of a tool.
         start = [
-          { actions = ["states:StartExecution"], resources = [local.chat_state_machine_arn] },
+          { actions = ["states:SendTaskSuccess", "states:StartExecution"], resources = [local.chat_state_machine_arn] },
           {
             actions   = ["states:StopExecution"]
             resources = ["${local.arn_prefixes.states}:execution:${local.chat_state_machine_name}:*"]
@@ -182,6 +186,12 @@ locals {
         ]
         delete = [{ actions = ["secretsmanager:DeleteSecret"], resources = [local.source_secret_arns] }]
       }
+      web_search_secret = {
+        read = [
+          { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.web_search.arn] },
+          local.use_of_secret_key,
+        ]
+      }
       source_schedules = {
         write = [
           {
@@ -196,7 +206,9 @@ locals {
         invoke = [{
           actions   = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
           resources = local.model_arns
-        }]
+          },
+          { actions = ["bedrock:ApplyGuardrail"], resources = [aws_bedrock_guardrail.this.guardrail_arn] },
+        ]
         embed = [{
           actions   = ["bedrock:InvokeModel"]
           resources = ["arn:${local.partition}:bedrock:${var.aws_region}::foundation-model/${local.embedding_model_id}"]
@@ -217,7 +229,7 @@ locals {
 
   function_statements = {
     for key, function in var.functions : key => distinct(flatten([
-      [for resource, level in function.access : local.grants[resource][level]],
+      [for resource, level in merge(startswith(key, "tool_") ? local.tool_access : {}, function.access) : local.grants[resource][level]],
       function.stream == null ? [] : local.grants["${function.stream}_stream"].read,
     ]))
   }

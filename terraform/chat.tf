@@ -33,9 +33,11 @@ module "chat_state_machine" {
   source = "./modules/state_machine"
 
   name = local.chat_state_machine_name
-  definition = templatefile("${path.module}/../statemachines/chat.asl.json", {
-    for key in keys(var.functions) : "${key}_arn" => module.function[key].alias_arn
-  })
+  definition = templatefile("${path.module}/../statemachines/chat.asl.json", merge(
+    { for key in keys(var.functions) : "${key}_arn" => module.function[key].alias_arn },
+    { tool_arns = local.tool_arns, turns_table = local.table_names.turns },
+  ))
+  table_arns = [local.table_arns.turns]
 
   kms_key_arn        = module.key["data"].arn
   log_kms_key_arn    = module.key["logs"].arn

@@ -5,7 +5,7 @@ variable "functions" {
   description = <<-EOT
     What each function needs:
     - `description`: what it does, one sentence
-    - `memory` in MiB and `timeout` in seconds
+    - `memory` in MiB and `timeout` in seconds (of a tool, its file says it)
     - `routes`: routes of the REST API that it serves; `websocket_route`: its route of the WebSocket API
     - `stream`: table whose changes it is called with
     - `access`: resource to level; the levels of each resource are in access.tf
@@ -37,6 +37,7 @@ variable "functions" {
         guards         = "readwrite"
         mail           = "write"
         signing_secret = "read"
+        turn_watch     = "write"
         turns          = "readwrite"
         websocket      = "post"
       }
@@ -51,6 +52,7 @@ variable "functions" {
         database            = "app"
         guards              = "readwrite"
         purge_state_machine = "start"
+        turn_watch          = "write"
         turns               = "readwrite"
         websocket           = "post"
       }
@@ -74,6 +76,7 @@ variable "functions" {
         database    = "app"
         guards      = "readwrite"
         mail        = "write"
+        turn_watch  = "write"
         turns       = "readwrite"
         websocket   = "post"
       }
@@ -147,7 +150,13 @@ variable "functions" {
         document_texts = "write"
         documents      = "readwrite"
         guards         = "readwrite"
+        jobs           = "readwrite"
       }
+    }
+    tools = {
+      description = "Serves the list of tools."
+      routes      = ["ANY /api/v1/workspaces/{workspace_id}/tools"]
+      access      = { database = "app", guards = "readwrite" }
     }
     sources = {
       description = "Serves sources, their schedules and credentials, and their jobs."
@@ -224,6 +233,7 @@ variable "functions" {
         conversations = "read"
         documents     = "read"
         turns         = "readwrite"
+        usage         = "write"
         websocket     = "post"
       }
     }
@@ -238,6 +248,24 @@ variable "functions" {
         usage         = "readwrite"
         websocket     = "post"
       }
+    }
+
+    # --- Tools: each is its folder with a tool.json, and this row. What every tool may do is in tools.tf.
+    tool_web_search = {
+      description = "Tool: searches the web."
+      access      = { web_search_secret = "read" }
+    }
+    tool_backlog_search = {
+      description = "Tool: finds issues in connected Backlog projects."
+      access      = { source_secrets = "read" }
+    }
+    tool_backlog_create = {
+      description = "Tool: creates an issue in a connected Backlog project."
+      access      = { source_secrets = "read" }
+    }
+    tool_knowledge_search = {
+      description = "Tool: searches the workspace's documents."
+      access      = { bedrock = "embed" }
     }
 
     # --- Stream consumer
@@ -307,6 +335,7 @@ variable "functions" {
         jobs             = "readwrite"
         source_schedules = "delete"
         source_secrets   = "delete"
+        turn_watch       = "write"
         turns            = "readwrite"
         usage            = "readwrite"
         websocket        = "post"
@@ -372,10 +401,14 @@ locals {
       SIGN_IN_ATTEMPTS_PER_MINUTE = tostring(var.sign_in_attempts_per_minute)
       CHATS_PER_MINUTE            = tostring(var.chats_per_minute)
       MAX_CONCURRENT_TURNS        = tostring(var.max_concurrent_turns)
+      APPROVAL_TIMEOUT_SECONDS    = tostring(var.approval_timeout_seconds)
       MONTHLY_TOKENS              = tostring(var.monthly_tokens)
       CONVERSATION_RETENTION_DAYS = tostring(var.conversation_retention_days)
       BEDROCK_MODEL_ID            = var.bedrock_model_id
       BEDROCK_MODEL_IDS           = join(",", var.bedrock_model_ids)
+      BEDROCK_INFERENCE_PROFILES  = join(",", [for model, profile in var.bedrock_inference_profiles : "${model}=${profile}"])
+      GUARDRAIL_ID                = aws_bedrock_guardrail.this.guardrail_id
+      GUARDRAIL_VERSION           = aws_bedrock_guardrail_version.this.version
       DATABASE_CLUSTER_ARN        = local.database_cluster_arn
       DATABASE_NAME               = local.database_name
       DATABASE_WAIT_SECONDS       = tostring(var.database_wait_seconds)
@@ -404,6 +437,9 @@ locals {
       SOURCE_SECRET_PREFIX        = local.source_secret_prefix
       ALLOWED_PRIVATE_NETWORKS    = join(",", var.allowed_private_networks)
       SWEEP_MAX_PERCENT           = tostring(var.sweep_max_percent)
+      WEB_SEARCH_PROVIDER         = var.web_search_provider == null ? "" : var.web_search_provider
+      WEB_SEARCH_URL              = var.web_search_url == null ? "" : var.web_search_url
+      WEB_SEARCH_SECRET_ARN       = aws_secretsmanager_secret.web_search.arn
       WEBSOCKET_CALLBACK_URL      = local.websocket_callback_url
       WEBSOCKET_ALLOWED_ORIGINS   = join(",", var.websocket_allowed_origins)
     },
@@ -461,7 +497,7 @@ module "function" {
   runtime         = local.runtime
   architecture    = var.lambda_architecture
   memory          = each.value.memory
-  timeout         = each.value.timeout
+  timeout         = try(local.tools[each.key].timeout_seconds, each.value.timeout)
   concurrency     = each.value.concurrency
   environment     = local.function_environments[each.key]
   statements      = local.function_statements[each.key]

@@ -18,6 +18,19 @@ resource "aws_secretsmanager_secret_version" "signing" {
   secret_string_wo_version = 1
 }
 
+resource "aws_secretsmanager_secret" "web_search" {
+  name                    = "${local.name}-web-search"
+  description             = "Key of the search provider: {\"api_key\": key or null}"
+  kms_key_id              = module.key["secrets"].arn
+  recovery_window_in_days = local.secret_recovery_days
+}
+
+resource "aws_secretsmanager_secret_version" "web_search" {
+  secret_id                = aws_secretsmanager_secret.web_search.id
+  secret_string_wo         = jsonencode({ api_key = var.web_search_key })
+  secret_string_wo_version = var.web_search_key_version
+}
+
 locals {
   secret_recovery_days = var.deletion_protection ? 30 : 0
 

@@ -149,6 +149,62 @@ variable "bedrock_model_ids" {
     condition     = contains(var.bedrock_model_ids, var.bedrock_model_id)
     error_message = "The default model is one of the allowed models."
   }
+
+  validation {
+    condition     = length(setsubtract([for id in var.bedrock_model_ids : can(regex(local.cross_region, id)) ? regex("^[^.]+\\.(.+)$", id)[0] : id], local.known_models)) == 0
+    error_message = "layers/shared/python/chatbot/models.json has the price and the limits of every allowed model."
+  }
+}
+
+variable "bedrock_inference_profiles" {
+  description = "Application inference profiles that models are called through, such as to tell the costs of environments apart: ARN by the id in `bedrock_model_ids`."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.bedrock_inference_profiles), var.bedrock_model_ids)) == 0
+    error_message = "A profile is for an allowed model."
+  }
+
+  validation {
+    condition     = alltrue([for profile in values(var.bedrock_inference_profiles) : can(regex("^arn:aws[a-z-]*:bedrock:[a-z0-9-]+:[0-9]{12}:application-inference-profile/[a-z0-9]+$", profile))])
+    error_message = "A profile is the ARN of an application inference profile. Those of Bedrock's own are ids of models here."
+  }
+}
+
+variable "guardrail" {
+  description = <<-EOT
+    What chatbots with a guardrail neither take nor say, and what is said instead:
+    - `content_filters`: strengths (NONE, LOW, MEDIUM, HIGH) for what users and models say
+    - `denied_topics`: by name, a definition and some examples
+    - `blocked_words`: words and phrases, beside Bedrock's list of profanity
+    - `blocked_entities`: kinds of personal data and secrets, by Bedrock's names of them
+  EOT
+  type = object({
+    blocked_input_message  = optional(string, "I cannot help with that request.")
+    blocked_output_message = optional(string, "I cannot give that answer.")
+    content_filters = optional(map(object({ input = string, output = string })), {
+      HATE          = { input = "HIGH", output = "HIGH" }
+      INSULTS       = { input = "MEDIUM", output = "HIGH" }
+      MISCONDUCT    = { input = "MEDIUM", output = "HIGH" }
+      PROMPT_ATTACK = { input = "HIGH", output = "NONE" } # models do not attack, Bedrock says
+      SEXUAL        = { input = "HIGH", output = "HIGH" }
+      VIOLENCE      = { input = "MEDIUM", output = "HIGH" }
+    })
+    denied_topics    = optional(map(object({ definition = string, examples = optional(list(string), []) })), {})
+    blocked_words    = optional(list(string), [])
+    blocked_entities = optional(list(string), ["AWS_ACCESS_KEY", "AWS_SECRET_KEY", "CREDIT_DEBIT_CARD_CVV", "CREDIT_DEBIT_CARD_NUMBER", "PASSWORD", "PIN"])
+  })
+  default = {}
+
+  validation {
+    condition = alltrue(flatten([
+      for filter in values(var.guardrail.content_filters) : [
+        for strength in [filter.input, filter.output] : contains(["NONE", "LOW", "MEDIUM", "HIGH"], strength)
+      ]
+    ]))
+    error_message = "A filter's strength is NONE, LOW, MEDIUM or HIGH."
+  }
 }
 
 variable "registration_enabled" {
@@ -226,6 +282,17 @@ variable "max_concurrent_turns" {
   default     = 100
 }
 
+variable "approval_timeout_seconds" {
+  description = "Seconds that a user has to approve the call of a tool; then it is not made."
+  type        = number
+  default     = 900
+
+  validation {
+    condition     = var.approval_timeout_seconds >= 5 && var.approval_timeout_seconds <= 3600
+    error_message = "A user has 5 seconds to an hour."
+  }
+}
+
 variable "monthly_tokens" {
   description = "Tokens a month of one workspace, where its quota says nothing."
   type        = number
@@ -274,6 +341,44 @@ variable "sweep_interval_seconds" {
     condition     = var.sweep_interval_seconds >= 1
     error_message = "The interval is at least a second."
   }
+}
+
+# --- Web search ----------------------------------------------------------------------------------
+
+variable "web_search_provider" {
+  description = "Provider that the tool `web_search` asks. Null: the tool says that it is not configured."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.web_search_provider == null || var.web_search_provider == "brave"
+    error_message = "The provider is brave, or null."
+  }
+}
+
+variable "web_search_url" {
+  description = "Root of the provider's API. Null: the provider's own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.web_search_url == null || can(regex("^https?://[^\\s?#]+[^/\\s?#]$", var.web_search_url))
+    error_message = "The root is http(s)://host/path without a trailing slash, or null."
+  }
+}
+
+variable "web_search_key" {
+  description = "The provider's key, best given as TF_VAR_web_search_key. It is in no plan and no state."
+  type        = string
+  default     = null
+  sensitive   = true
+  ephemeral   = true
+}
+
+variable "web_search_key_version" {
+  description = "A higher number writes `web_search_key` anew; without one Terraform does not see that it changed."
+  type        = number
+  default     = 1
 }
 
 # --- Data ----------------------------------------------------------------------------------------

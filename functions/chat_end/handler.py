@@ -1,4 +1,5 @@
-"""The state `EndTurn`, and what ends a turn whose machine cannot: stores how it came out.
+"""The states `EndTurn` and `EndTool`, and what ends a turn whose machine cannot: stores how it
+came out.
 
 Called by the machine, by EventBridge for its executions that failed, timed out or were aborted, and
 by the queue that looks after every turn.
@@ -7,16 +8,13 @@ by the queue that looks after every turn.
 import json
 from typing import Any
 
-from chatbot import closing, log, turns
+from chatbot import closing, log, tool_calls, tool_rounds, turns
 from chatbot.identifiers import now_ms
 from chatbot.replay import replay
 from chatbot.turns import Head, Outcome
 
-UNAVAILABLE = Outcome.failed(
-    "model_unavailable",
-    "The model is not available now.",
-    {"input_tokens": 0, "output_tokens": 0, "estimated": True},
-)
+UNAVAILABLE = Outcome.failed("model_unavailable", "The model is not available now.")
+TIME_OUTS = {"States.Timeout", "Sandbox.Timedout"}
 LOOK_AGAIN_SECONDS = 2  # after the lease that is being watched
 MAX_DELAY_SECONDS = 900  # of SQS
 
@@ -31,22 +29,36 @@ def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
         log.bind(turn.request_id if turn else event["id"], message_id=message_id)
         log.logger().warning("an execution died", code=log.Code.EXECUTION_DIED)
         return _answer(message_id, closing.end(message_id, closing.interrupted))
-    return _end(event)
+    return _end_call(event) if "call" in event else _end(event)
+
+
+def _end_call(event: dict[str, Any]) -> dict[str, Any]:
+    """End a call of a tool that could not end by itself: {message_id, call, error}."""
+    message_id = event["message_id"]
+    log.bind(event["request_id"], message_id=message_id)
+    log.logger().warning("a tool failed", code=log.Code.TOOL_FAILED, reason=event["error"])
+    turn, call = turns.head(message_id), tool_rounds.call(message_id, event["call"])
+    if turn is not None and call is not None:
+        late = event["error"] in TIME_OUTS
+        text = tool_calls.TIMED_OUT if late else tool_calls.FAILED
+        if call.requires_approval and call.attempt is not None:
+            text = f"{text} {tool_calls.UNKNOWN}"
+        tool_calls.end(turn, call, "failed", text)
+    return {"message_id": message_id, "call": event["call"]}
 
 
 def _end(event: dict[str, Any]) -> dict[str, Any]:
-    """End a turn for its machine: {message_id, request_id, delivered} or {…, error}."""
+    """End a turn for its machine: {message_id, request_id} or {…, error}."""
     log.bind(event["request_id"], message_id=event["message_id"])
 
     def verdict(turn: Head) -> Outcome:
         if turn.outcome is not None:
             return Outcome(**turn.outcome)
         if event.get("error") == "RetryLater" and not turn.cancel_requested:
-            return UNAVAILABLE
+            return UNAVAILABLE._replace(usage=turn.counted(0, 0, estimated=True))
         return closing.interrupted(turn)
 
-    delivered = {name: (mark, seq) for name, (mark, seq) in event.get("delivered", {}).items()}
-    return _answer(event["message_id"], closing.end(event["message_id"], verdict, delivered))
+    return _answer(event["message_id"], closing.end(event["message_id"], verdict))
 
 
 def _answer(message_id: str, turn: Head | None) -> dict[str, Any]:
@@ -73,6 +85,9 @@ def _watch(message_id: str) -> None:
     """End a turn that shows no sign of life, and look again later at one that does."""
     turn = turns.head(message_id)
     if turn is None:
+        return
+    if turn.cancel_requested and not turn.has_producer and turn.outcome is None:
+        closing.end(message_id, closing.interrupted)  # nobody else is there to end it
         return
     if turn.is_running and not turn.is_dead:
         left = (turn.lease_until - now_ms()) // 1000 + LOOK_AGAIN_SECONDS

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from chatbot import connections, log
 from chatbot.connections import Follower
 from chatbot.errors import Gone
+from chatbot.turns import Delivered
 
 THREADS = 16
 AT_ONCE = 64  # frames a connection gets before others have their turn at the threads
@@ -33,8 +34,11 @@ class Lane:
 class Delivery:
     """Frames to followers. Each connection gets them in order, without gaps, one at a time."""
 
-    def __init__(self, conversation_id: str, message_id: str) -> None:
-        self.frames: list[str] = []
+    def __init__(
+        self, conversation_id: str, message_id: str, frames: list[str], sent: Delivered
+    ) -> None:
+        """Go on after `frames`, of which `sent` says who has which."""
+        self.frames, self._sent = frames, sent
         self._conversation_id, self._message_id = conversation_id, message_id
         self._lanes: dict[str, Lane] = {}
         self._pool = ThreadPoolExecutor(THREADS)
@@ -46,7 +50,7 @@ class Delivery:
         for connection_id in set(self._lanes) - present:
             self._lanes.pop(connection_id).gone = True
         for follower in followers:
-            mark, after = follower.start(self._message_id)
+            mark, after = follower.progress(self._message_id, self._sent)
             lane = self._lanes.get(follower.connection_id)
             if lane is None:
                 self._lanes[follower.connection_id] = Lane(follower.connection_id, mark, after)

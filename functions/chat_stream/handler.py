@@ -2,39 +2,53 @@
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from chatbot import log, passages, turns
-from chatbot.errors import BadInput, RetryLater
-from chatbot.turns import Head, Lost, Outcome
-from functions.chat_stream import request
-from functions.chat_stream.answer import RESERVE_MS, Answer
+from chatbot import log, passages, quotas, tool_rounds, turns
+from chatbot.closing import INTERRUPTED
+from chatbot.errors import BadInput, QuotaExceeded, RetryLater
+from chatbot.identifiers import now_ms
+from chatbot.models import allowed_models
+from chatbot.tool_rounds import Round
+from chatbot.tools import Tool
+from chatbot.turns import Delivered, Head, Lost, Outcome
+from functions.chat_stream import request, tool_use
+from functions.chat_stream.answer import RESERVE_MS, Answer, Asked
+from functions.chat_stream.delivery import Delivery
 from functions.chat_stream.knowledge import Knowledge
 
 POLL_SECONDS = 0.5
+TAKE_SECONDS = 0.05
 DELIVERY_SECONDS = 2.0
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Take {message_id, request_id}, return {message_id, request_id, delivered}.
+    """Take {message_id, request_id, rounds?}, return {message_id, request_id, rounds, calls?}.
 
-    `delivered` is {connection: [resume mark, last seq it has]}, for `chat_end` to go on from; how
-    the answer came out is noted in the turn's head. Raises `RetryLater`.
+    `rounds` counts the turn's rounds of tools; `calls` are there where the model wants another, one
+    item of the machine's map each. How an answer came out is noted in the turn's head. Raises
+    `RetryLater`.
     """
     message_id = event["message_id"]
+    ids = {"message_id": message_id, "request_id": event["request_id"]}
     log.bind(event["request_id"], message_id=message_id)
-    answer = {"message_id": message_id, "request_id": event["request_id"], "delivered": {}}
+    done = event.get("rounds", 0)
     producer = uuid4().hex
-    try:
-        turn = _claim(message_id, producer, context)
-        if turn is not None:
-            answer["delivered"] = _produce(turn, producer, context)
-    except Lost:
-        log.logger().info("another goes on with the turn", code=log.Code.TURN_LOST)
-        _wait_for_other(message_id, context)
-    return answer
+    while (turn := _claim(message_id, producer, context)) is not None:
+        try:
+            asked = _produce(turn, producer, done, context)
+        except Lost:
+            log.logger().info("another goes on with the turn", code=log.Code.TURN_LOST)
+            _wait_for_other(message_id, producer, context)
+            continue
+        if asked is None:
+            break
+        calls, _ = tool_use.for_machine(asked.calls, ids)
+        return {**ids, "rounds": done + 1, "calls": calls}
+    return {**ids, "rounds": done}
 
 
 def _claim(message_id: str, producer: str, context: Any) -> Head | None:
@@ -49,34 +63,111 @@ def _claim(message_id: str, producer: str, context: Any) -> Head | None:
     return None
 
 
-def _produce(turn: Head, producer: str, context: Any) -> dict[str, tuple[str, int]]:
-    early = _early_outcome(turn)
-    if early is not None:
-        turns.settle(turn.message_id, producer, early)
-        return {}
-    knowledge = _knowledge(turn)
-    try:
-        asked = request.build(turn, knowledge)
-    except BadInput as error:
-        log.logger().warning("no prompt", code=log.Code.PROMPT_FAILED, reason=str(error))
-        failed = Outcome.failed("bad_prompt", "The chatbot's system prompt does not render.")
+def _produce(turn: Head, producer: str, done: int, context: Any) -> Round | None:
+    """Make the next round after `done` rounds: that of tools which the model asked for, if any."""
+    if turn.cancel_requested:
+        turns.settle(turn.message_id, producer, Outcome.cancelled())
+        return None
+    if turn.model_id not in allowed_models():
+        detail = "The chatbot's model is no longer allowed."
+        unused = turn.counted(0, 0, estimated=False)
+        failed = Outcome.failed("model_withdrawn", detail, unused)
         turns.settle(turn.message_id, producer, failed)
-        return {}
-    remaining = context.get_remaining_time_in_millis
-    answer = Answer(turn, producer, asked, request.estimate(asked), remaining)
+        return None
+    rounds = tool_rounds.stored(turn.message_id) if turn.spent is not None else []
+    if len(rounds) > done:  # a try before this one stored it and died
+        _, lease = tool_use.for_machine(rounds[-1].calls, {})
+        turns.release(turn.message_id, producer, lease)
+        return rounds[-1]
+    frames = list(turns.frames(turn.message_id))
+    if turns.text_of(frames[rounds[-1].last_seq :] if rounds else frames):
+        # Another has begun this round and died; asked again, the model would say something else.
+        turns.settle(turn.message_id, producer, INTERRUPTED)
+        return None
+    knowledge = _knowledge(turn)
+    tools = tool_use.allowed(json.loads(turn.snapshot))
+    try:
+        asked = request.build(turn, allowed_models()[turn.model_id], knowledge, tools, rounds)
+        turn = quotas.reserve_round(turn, producer, request.most(asked))
+    except (BadInput, QuotaExceeded) as error:
+        turns.settle(turn.message_id, producer, _refused(turn, error))
+        return None
+    delivery = Delivery(turn.conversation_id, turn.message_id, frames, _delivered(turn, producer))
+    began_at = max((call.ended_at for made in rounds for call in made.calls), default=0)
+    answer = Answer(
+        turn,
+        producer,
+        asked,
+        request.estimate(asked),
+        delivery,
+        max(began_at, turn.opened_at),
+        context.get_remaining_time_in_millis,
+    )
     try:
         outcome = answer.make()
-        if knowledge:
-            said = turns.text_of(answer.delivery.frames)
-            outcome = outcome._replace(citations=knowledge.citations(said))
-        turns.settle(turn.message_id, producer, outcome)
-        return answer.delivery.finish(DELIVERY_SECONDS)
+        made = None
+        if isinstance(outcome, Asked) and len(rounds) < _most_rounds(turn):
+            made = _store(answer, outcome, tools, len(rounds) + 1)
+        else:
+            _settle(answer, outcome, knowledge)
+        turns.keep_delivered(turn.message_id, delivery.finish(DELIVERY_SECONDS))
+        return made
     except RetryLater as error:
         log.logger().warning("the model is busy", code=log.Code.MODEL_BUSY, reason=str(error))
+        turns.keep_delivered(turn.message_id, delivery.finish(0.0))
         turns.release(turn.message_id, producer)
         raise
     finally:
-        answer.delivery.stop()
+        delivery.stop()
+
+
+def _settle(answer: Answer, outcome: Outcome | Asked, knowledge: Knowledge | None) -> None:
+    if isinstance(outcome, Asked):
+        outcome = Outcome("completed", "tool_round_limit", outcome.usage)
+    if knowledge:
+        said = turns.text_of(answer.delivery.frames)
+        outcome = outcome._replace(citations=knowledge.citations(said))
+    turns.settle(answer.turn.message_id, answer.producer, outcome)
+
+
+def _store(answer: Answer, asked: Asked, tools: Mapping[str, Tool], number: int) -> Round:
+    """Store a round of tools with its frames, and have them delivered. Raises `Lost`."""
+    turn, first = answer.turn, len(answer.delivery.frames) + 1
+    seq = tool_rounds.round_seq(number)
+    calls = tool_use.checked(asked.uses, tools, seq)
+    last = first + len(calls) - 1
+    made = Round(seq, answer.text, last, calls)
+    frames = {n: tool_rounds.told(turn, n, call) for n, call in enumerate(calls, first)}
+    _, lease = tool_use.for_machine(calls, {})
+    tool_rounds.put(turn, answer.producer, made, frames, asked.usage, lease)
+    answer.delivery.frames.extend(frames.values())
+    return made
+
+
+def _most_rounds(turn: Head) -> int:
+    most: int = json.loads(turn.snapshot)["chatbot"]["max_tool_rounds"]
+    return most
+
+
+def _delivered(turn: Head, producer: str) -> Delivered:
+    """Who has got which frames. Whoever sends some of the rounds before comes to an end first."""
+    until = now_ms() + turns.DELIVERY_MS
+    while turn.spent is not None and now_ms() < until:
+        sent = turns.take_delivery(turn.message_id, producer)
+        if sent is not None:
+            return sent
+        time.sleep(TAKE_SECONDS)
+    return {}
+
+
+def _refused(turn: Head, error: BadInput | QuotaExceeded) -> Outcome:
+    """How a turn comes out whose model is not asked: it uses nothing more."""
+    code, detail = "bad_prompt", "The chatbot's system prompt does not render."
+    if isinstance(error, QuotaExceeded):
+        code, detail = error.code, error.detail
+    else:
+        log.logger().warning("no prompt", code=log.Code.PROMPT_FAILED, reason=str(error))
+    return Outcome.failed(code, detail, turn.counted(0, 0, estimated=False))
 
 
 def _knowledge(turn: Head) -> Knowledge | None:
@@ -91,20 +182,13 @@ def _knowledge(turn: Head) -> Knowledge | None:
     return Knowledge(found, turn.workspace_id, wanted.get("source_ids"))
 
 
-def _early_outcome(turn: Head) -> Outcome | None:
-    """How a turn comes out that the model need not or must not be asked for."""
-    if turn.cancel_requested:
-        return Outcome.cancelled()
-    if next(turns.frames(turn.message_id), None) is not None:
-        # Another has begun and died; asked again, the model would say something else.
-        return Outcome.failed("interrupted", "The answer was interrupted.")
-    return None
-
-
-def _wait_for_other(message_id: str, context: Any) -> None:
-    """Wait for the other producer's end, so that the machine ends the turn after it."""
+def _wait_for_other(message_id: str, producer: str, context: Any) -> None:
+    """Wait until the other producer has come to an end, let go of the turn, or died. There is none
+    where it was a cancel that came in between."""
     while context.get_remaining_time_in_millis() > RESERVE_MS:
         turn = turns.head(message_id)
         if turn is None or turn.outcome is not None or not turn.is_running or turn.is_dead:
+            return
+        if turn.producer == producer or not turn.producing_until:
             return
         time.sleep(POLL_SECONDS)

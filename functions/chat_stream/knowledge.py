@@ -9,7 +9,6 @@ from html import escape
 from typing import Any, NamedTuple
 
 from chatbot import tables
-from chatbot.aws import client
 from chatbot.passages import Passage
 from chatbot.settings import settings
 
@@ -68,17 +67,13 @@ class Knowledge(NamedTuple):
         ]
 
     def _allowed(self, document_ids: set[str]) -> set[str]:
-        if not document_ids:
-            return set()
-        table = settings().documents_table
-        keys = [tables.pack({"document_id": document_id}) for document_id in document_ids]
-        request = {table: {"Keys": keys, "ConsistentRead": True}}
-        answer = client("dynamodb").batch_get_item(RequestItems=request)
-        rows = [tables.unpack(item) for item in answer["Responses"].get(table, [])]
+        """Those that are there: a removed document has no row, one that failed nothing to cite."""
+        keys = [{"document_id": document_id} for document_id in document_ids]
         return {
             row["document_id"]
-            for row in rows
+            for row in tables.get_all(settings().documents_table, keys)
             if row["workspace_id"] == self.workspace_id
+            and row["status"] != "failed"
             and (self.source_ids is None or row.get("source_id") in self.source_ids)
         }
 

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from chatbot.aws import session
+from functions.chat_stream.tool_use import MAX_INPUT_BYTES, Use
 
 _TEMPORARY = {
     "throttlingexception",
@@ -28,26 +29,29 @@ _STOP_REASONS = {
     "guardrail_intervened": "guardrail_intervened",
     "content_filtered": "guardrail_intervened",
     "model_context_window_exceeded": "max_tokens",
+    "tool_use": "tool_use",
 }
 
 
 class Text(NamedTuple):
-    """The next piece of the answer."""
+    """The next piece of the answer; empty where the model writes something else."""
 
     text: str
 
 
 class Stop(NamedTuple):
-    """The model has said all that it will; `reason` is the contract's."""
+    """The model has said all that it will; `reason` is the contract's, or `tool_use`."""
 
     reason: str
 
 
 class Usage(NamedTuple):
-    """What the model counted."""
+    """What the model counted. Tokens read from the cache and written to it are input tokens too."""
 
     input_tokens: int
     output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 class Broken(NamedTuple):
@@ -64,7 +68,7 @@ class Closed(NamedTuple):
     """The stream ended, and nothing follows."""
 
 
-type Event = Text | Stop | Usage | Broken | Closed
+type Event = Text | Use | Stop | Usage | Broken | Closed
 
 
 class Reader:
@@ -74,6 +78,7 @@ class Reader:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._stream: Any = None
+        self._use: Use | None = None
         # A daemon: where the model is silent, the call cannot be broken off, only left behind.
         threading.Thread(target=self._read, args=(request,), daemon=True).start()
 
@@ -115,10 +120,22 @@ class Reader:
             case {"contentBlockDelta": {"delta": {"text": str(text)}}}:
                 # What is no Unicode text (half a surrogate pair) could not be stored.
                 self._events.put(Text(text.encode("utf-8", "replace").decode()))
+            case {"contentBlockStart": {"start": {"toolUse": {"toolUseId": key, "name": name}}}}:
+                self._use = Use(str(key), str(name), "")
+            case {"contentBlockDelta": {"delta": {"toolUse": {"input": str(text)}}}} if self._use:
+                if len(self._use.text) <= MAX_INPUT_BYTES:  # longer ones are refused anyway
+                    self._use = self._use._replace(text=self._use.text + text)
+                self._events.put(Text(""))
+            case {"contentBlockStop": _} if self._use:
+                self._events.put(self._use)
+                self._use = None
             case {"messageStop": {"stopReason": str(reason)}}:
                 self._events.put(Stop(_STOP_REASONS.get(reason, "end_turn")))
-            case {"metadata": {"usage": {"inputTokens": int(asked), "outputTokens": int(said)}}}:
-                self._events.put(Usage(asked, said))
+            case {"metadata": {"usage": dict(usage)}}:
+                read = usage.get("cacheReadInputTokens", 0)
+                written = usage.get("cacheWriteInputTokens", 0)
+                asked = usage["inputTokens"] + read + written  # Bedrock counts them apart
+                self._events.put(Usage(asked, usage["outputTokens"], read, written))
 
 
 @cache

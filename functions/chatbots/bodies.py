@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from chatbot.bodies import Body
 from chatbot.models import allowed_models
 from chatbot.settings import settings
+from chatbot.tools import registry
 
 
 def _template(source: str) -> str:
@@ -24,8 +25,11 @@ def _allowed_model(model_id: str) -> str:
 
 
 def _known_tools(names: list[str]) -> list[str]:
-    if names:
-        raise ValueError(f"there is no tool {names[0]!r}")
+    for name in names:
+        if name not in registry():
+            raise ValueError(f"there is no tool {name!r}")
+    if len(set(names)) < len(names):
+        raise ValueError("a tool is named twice")
     return names
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from chatbot.api import Api, Request
@@ -51,7 +50,8 @@ def delete(request: Request, chatbot_id: str) -> None:
 def models(request: Request, page: Page) -> Any:
     """List the models that the environment allows."""
     request.query("SELECT to_jsonb(true)")
-    return page.part([asdict(model) for model in allowed_models().values()])
+    fields = ("model_id", "name", "input_price", "output_price", "max_tokens")
+    return page.part([{f: getattr(m, f) for f in fields} for m in allowed_models().values()])
 
 
 LIST = """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatbot import documents, embeddings
 from chatbot.api import Api, Request
-from chatbot.errors import NotFound, RetryLater, ServiceUnavailable
+from chatbot.errors import Conflict, NotFound, RetryLater, ServiceUnavailable
 from chatbot.idempotency import put_once
 from chatbot.identifiers import new_id
 from chatbot.paging import Page
@@ -57,11 +57,11 @@ def read(request: Request, document_id: str) -> Any:
     return documents.document_json(_found(request, document_id))
 
 
-@api.delete(f"{PATH}/<document_id>", "documents:write", status=204)
+@api.delete(f"{PATH}/<document_id>", "documents:write", status=204, problems=[Conflict])
 def delete(request: Request, document_id: str) -> None:
     """Delete a document: no search finds it from now on.
 
-    One of a source comes back when a run reads it there again.
+    One of a source stays away, whatever becomes of it there, as long as the source is connected.
     """
     request.query(MAY)
     row = _found(request, document_id)

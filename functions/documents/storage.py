@@ -4,11 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from chatbot import documents, tables
-from chatbot.aws import client
-from chatbot.errors import NotFound, PreconditionFailed
+from chatbot.errors import Conflict, NotFound, PreconditionFailed
 from chatbot.paging import Page
 from chatbot.settings import settings
 
@@ -40,24 +37,35 @@ def listed(workspace_id: str, filters: Mapping[str, str | None], page: Page) -> 
 
 
 def delete(row: Mapping[str, Any], if_match: Sequence[str] | None) -> int:
-    """Delete a row; the last version that it had. Raises `NotFound`, `PreconditionFailed`."""
-    if if_match is not None and str(row["version"]) not in if_match:
-        raise PreconditionFailed
-    request: dict[str, Any] = {
+    """Delete a row; the last version that it had. One of a source is noted, so that no run brings
+    it back. Raises `NotFound`, `PreconditionFailed`, `Conflict`.
+    """
+    for attempt in range(documents.ATTEMPTS):
+        if if_match is not None and str(row["version"]) not in if_match:
+            raise PreconditionFailed
+        try:
+            tables.transact(_deletion(row))
+        except tables.TransactionCanceled:
+            tables.back_off(attempt)
+        else:
+            version: int = row["version"]
+            return version
+        found = documents.find(row["document_id"])
+        if found is None:
+            raise NotFound
+        row = found
+    raise Conflict("The document is being changed.", headers={"Retry-After": "1"})
+
+
+def _deletion(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    delete = {
         "TableName": settings().documents_table,
         "Key": tables.pack({"document_id": row["document_id"]}),
-        "ReturnValues": "ALL_OLD",
+        "ConditionExpression": "version = :version",
+        "ExpressionAttributeValues": tables.pack({":version": row["version"]}),
     }
-    if if_match is not None:
-        request["ConditionExpression"] = "version = :version"
-        request["ExpressionAttributeValues"] = tables.pack({":version": row["version"]})
-    try:
-        old = client("dynamodb").delete_item(**request).get("Attributes")
-    except ClientError as error:
-        if not tables.is_condition_failure(error):
-            raise
-        raise PreconditionFailed from None
-    if not old:
-        raise NotFound
-    version: int = tables.unpack(old)["version"]
-    return version
+    if row.get("source_id") is None:
+        return [{"Delete": delete}]
+    note = documents.removed_key(row["source_id"], row["document_id"])
+    put = {"TableName": settings().jobs_table, "Item": tables.pack(note)}
+    return [{"Delete": delete}, {"Put": put}]

@@ -6,8 +6,10 @@ than once: the version decides. A schedule sends {"action": "queue"}, `make rein
 """
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 from chatbot import documents, embeddings, log, tables
@@ -34,9 +36,16 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return {"queued": sum(documents.queue_again(row) for row in rows)}
     if event.get("action") == "reindex":
         return _reindex(event.get("after", ""), context)
+    changes = defaultdict(list)  # of each document, in their order
+    for record in event["Records"]:
+        changes[record["dynamodb"]["Keys"]["document_id"]["S"]].append(record)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        failures = list(pool.map(_serve, event["Records"]))
+        failures = list(chain(*pool.map(_serve_all, changes.values())))
     return {"batchItemFailures": [{"itemIdentifier": seq} for seq in failures if seq]}
+
+
+def _serve_all(records: Iterable[dict[str, Any]]) -> list[str | None]:
+    return [_serve(record) for record in records]
 
 
 def _serve(record: dict[str, Any]) -> str | None:
@@ -63,14 +72,14 @@ def _serve(record: dict[str, Any]) -> str | None:
 
 def _remove(row: Row) -> None:
     index.remove(row)
-    storage.drop_all(row, documents.find(row["document_id"]))
+    storage.drop(row, before=row["version"] + 1)
 
 
 def _embed(row: Row, old: Row | None) -> None:
     """Embed a version, unless it is done, gone, or not the newest any more.
 
     An attempt is counted before it is made, so that one that kills the process counts too. After
-    the last one the document is `failed`; what was found of it before stays searchable.
+    the last one the document is `failed`, and what was found of it before is not found any more.
     """
     claimed = documents.update(
         row["document_id"],
@@ -92,8 +101,8 @@ def _embed(row: Row, old: Row | None) -> None:
         _fail(claimed, error)
         return
     _mark(claimed, "embedded", len(chunks))
-    if old and old["content_hash"] != claimed["content_hash"]:
-        storage.drop(old)
+    if old and old["version"] < claimed["version"]:
+        storage.drop(claimed, before=claimed["version"])
 
 
 def _chunks(row: Row, old: Row | None) -> list[Chunk]:
@@ -143,6 +152,8 @@ def _fail(row: Row, error: Exception) -> None:
         document_id=row["document_id"],
         exc_info=error,
     )
+    index.replace(row, [])  # as the same version, which may still be replayed
+    storage.drop(row, before=row["version"])
     message = {
         "document_id": row["document_id"],
         "workspace_id": row["workspace_id"],
@@ -152,7 +163,7 @@ def _fail(row: Row, error: Exception) -> None:
     client("sqs").send_message(
         QueueUrl=settings().embed_dead_letter_queue_url, MessageBody=json.dumps(message)
     )
-    _mark(row, "failed", row["chunk_count"], reason)
+    _mark(row, "failed", 0, reason)
 
 
 def _reindex(after: str, context: Any) -> dict[str, Any]:
@@ -166,9 +177,7 @@ def _reindex(after: str, context: Any) -> dict[str, Any]:
             return {"restored": restored, "after": after}
         after = key
         row = documents.find(key.split("/")[2])
-        if row is None or key != documents.embeddings_key(
-            row["workspace_id"], row["document_id"], row["content_hash"]
-        ):
+        if row is None or key != documents.embeddings_key(row):
             continue
         restored += index.replace(row, storage.embedded(row) or [])
     return {"restored": restored}

@@ -24,7 +24,7 @@ def text(row: Mapping[str, Any]) -> str:
 def embedded(row: Mapping[str, Any]) -> list[Chunk] | None:
     """The chunks of a version that was embedded before, or None."""
     try:
-        packed = _get(_embeddings_key(row))
+        packed = _get(documents.embeddings_key(row))
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchKey":
             raise
@@ -38,23 +38,17 @@ def keep(row: Mapping[str, Any], chunks: Sequence[Chunk]) -> None:
     lines = [json.dumps({"content": c.content, "embedding": c.embedding}) for c in chunks]
     client("s3").put_object(
         Bucket=settings().documents_bucket,
-        Key=_embeddings_key(row),
+        Key=documents.embeddings_key(row),
         Body=gzip.compress("\n".join(lines).encode(), mtime=0),
     )
 
 
-def drop(row: Mapping[str, Any]) -> None:
-    """Delete what is stored of one version."""
-    _delete([row["text_key"], _embeddings_key(row)])
-
-
-def drop_all(row: Mapping[str, Any], kept: Mapping[str, Any] | None) -> None:
-    """Delete what is stored of a document, but for the version that is there by now."""
-    keys: list[str] = []
+def drop(row: Mapping[str, Any], before: int) -> None:
+    """Delete what is stored of a document's versions before one."""
     for kind in ("documents", "embeddings"):
-        keys += listed(f"{kind}/{row['workspace_id']}/{row['document_id']}/")
-    spared = {kept["text_key"], _embeddings_key(kept)} if kept else set()
-    _delete([key for key in keys if key not in spared])
+        for key in listed(f"{kind}/{row['workspace_id']}/{row['document_id']}/"):
+            if documents.key_version(key) < before:
+                client("s3").delete_object(Bucket=settings().documents_bucket, Key=key)
 
 
 def listed(prefix: str, after: str = "") -> Iterator[str]:
@@ -69,16 +63,7 @@ def listed(prefix: str, after: str = "") -> Iterator[str]:
             yield item["Key"]
 
 
-def _embeddings_key(row: Mapping[str, Any]) -> str:
-    return documents.embeddings_key(row["workspace_id"], row["document_id"], row["content_hash"])
-
-
 def _get(key: str) -> bytes:
     answer = client("s3").get_object(Bucket=settings().documents_bucket, Key=key)
     body: bytes = answer["Body"].read()
     return body
-
-
-def _delete(keys: Sequence[str]) -> None:
-    for key in keys:
-        client("s3").delete_object(Bucket=settings().documents_bucket, Key=key)

@@ -64,8 +64,9 @@ def list_page(
             continue
         updated, earliest = _time(row[1]), _time(floor)
         if updated:
-            mark = _time(run.marks.get(f"{key} issues"))
-            run.marks[f"{key} issues"] = max(mark or updated, updated).isoformat()
+            # A time to come, by a wrong clock, would hide all that changes until then.
+            mark, reached = _time(run.marks.get(f"{key} issues")), min(updated, datetime.now(UTC))
+            run.marks[f"{key} issues"] = max(mark or reached, reached).isoformat()
         external_id = f"{key}/issues/{row[0]}"
         is_old = updated is not None and earliest is not None and updated < earliest
         if is_old or (not run.is_full and run.is_seen(external_id)):
@@ -101,17 +102,16 @@ def issue(run: Run, external_id: str, key: str, number: int) -> None:
 
 
 def _comments(run: Run, number: int) -> list[dict[str, Any]]:
-    comments: dict[int, dict[str, Any]] = {}
-    while True:
-        parameters = {"count": COUNT, "order": "asc"}
-        if comments:
-            parameters["minId"] = max(comments)
-        page = run.client.get(f"issues/{number}/comments", parameters, patient=bool(comments))
+    def read(least: int | None) -> tuple[list[dict[str, Any]], int | None]:
+        parameters = {"count": COUNT, "order": "asc", **({"minId": least} if least else {})}
+        found = run.client.get(f"issues/{number}/comments", parameters).json()
         # Whether the least id is itself among them, the documentation leaves open.
-        new = {item["id"]: item for item in page.json() if item["id"] not in comments}
-        comments |= new
-        if len(new) < DEFAULT_COUNT:
-            return [comments[key] for key in sorted(comments)]
+        new = [item for item in found if least is None or item["id"] > least]
+        has_more = bool(new) and len(found) >= DEFAULT_COUNT
+        return new, max(item["id"] for item in new) if has_more else None
+
+    comments = {item["id"]: item for item in run.gather(read)}
+    return [comments[key] for key in sorted(comments)]
 
 
 def _facts(item: dict[str, Any]) -> str:

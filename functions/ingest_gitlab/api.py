@@ -19,17 +19,15 @@ def page(
     path: str,
     parameters: Mapping[str, Any],
     following: str | None = None,
-    *,
-    patient: bool = False,
 ) -> tuple[list[Any], str | None]:
     """The items of a page, and the query of the next one as the server gives it, if there is one.
 
     Of its link only the query is used: behind some proxies the rest is wrong.
     """
     if following is None:
-        answer = run.client.get(path, {**parameters, "per_page": PAGE_SIZE}, patient=patient)
+        answer = run.client.get(path, {**parameters, "per_page": PAGE_SIZE})
     else:
-        answer = run.client.get(f"{path}?{following}", patient=patient)
+        answer = run.client.get(f"{path}?{following}")
     link = answer.link("next")
     return list(answer.json()), urlsplit(link).query if link else None
 

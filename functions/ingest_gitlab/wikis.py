@@ -3,13 +3,17 @@
 from typing import Any
 from urllib.parse import quote
 
+from chatbot.fetching import TooLarge
 from chatbot.ingesting import Run, Task
 from chatbot.sweeping import LAST
 from functions.ingest_gitlab import api
 
 
 def list_page(run: Run, path: str, site: str, following: str | None) -> list[Task]:
-    items, link = api.page(run, api.project(path, "wikis"), {"with_content": 1}, following)
+    try:
+        items, link = api.page(run, api.project(path, "wikis"), {"with_content": 1}, following)
+    except TooLarge:  # each page's text is then read by itself
+        items, link = api.page(run, api.project(path, "wikis"), {}, following)
     run.items = {}
     tasks: list[Task] = []
     for item in items:

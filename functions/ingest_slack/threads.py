@@ -12,6 +12,7 @@ from chatbot.ingesting import Run
 from functions.ingest_slack import api
 
 MAX_TITLE = 80
+MAX_NAMES = 5_000  # that are remembered
 SKIPPED = {
     "bot_add",
     "bot_remove",
@@ -64,22 +65,19 @@ def thread(run: Run, external_id: str, channel: str, name: str, ts: str) -> None
 
 def replies(run: Run, channel: str, ts: str) -> list[dict[str, Any]]:
     """The messages of a thread, each once: every page begins with the parent. Raises `Gone`."""
-    messages: dict[str, dict[str, Any]] = {}
-    cursor = ""
-    while True:
+
+    def read(cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
         page = api.call(
             run,
             "conversations.replies",
             channel=channel,
             ts=ts,
-            cursor=cursor,
+            cursor=cursor or "",
             limit=api.page_size(run),
-            patient=bool(cursor),
         )
-        messages |= {message["ts"]: message for message in page["messages"]}
-        cursor = api.next_cursor(page)
-        if not cursor:
-            break
+        return page["messages"], api.next_cursor(page) or None
+
+    messages = {message["ts"]: message for message in run.gather(read)}
     if ts not in messages:
         raise Gone(f"the thread {ts} is gone")
     return [messages[key] for key in sorted(messages, key=float)]
@@ -155,7 +153,10 @@ def _user(run: Run, user: str) -> str:
             found = {}
         profile = found.get("profile") or {}
         given = (profile.get("real_name"), found.get("real_name"), profile.get("display_name"))
-        names[user] = str(next(filter(None, given), found.get("name") or user))
+        name = str(next(filter(None, given), found.get("name") or user))
+        if len(names) >= MAX_NAMES:
+            return name
+        names[user] = name
     return names[user]
 
 

@@ -113,30 +113,49 @@ def _is_running(lock: Mapping[str, Any]) -> bool:
 
 
 def workspace_documents(workspace_id: str, _: str) -> Iterator[str]:
-    """The workspace's documents."""
+    """The workspace's documents with their texts and embeddings, until a look finds none.
+
+    The index that lists rows is a moment behind, so those whose texts are there are taken too; and
+    `embed` may just be storing something. What it stores later, it removes when the stream tells it
+    that the row is gone.
+    """
+    is_found = True
+    while is_found:
+        is_found = False
+        for some in batched(_document_ids(workspace_id), BATCH):
+            keys = [{"document_id": document_id} for document_id in dict.fromkeys(some)]
+            tables.delete_all(settings().documents_table, keys)
+            is_found = True
+            yield ""
+        for key in _objects(workspace_id):
+            client("s3").delete_object(Bucket=settings().documents_bucket, Key=key)
+            is_found = True
+            yield ""
+        if is_found:
+            time.sleep(WAIT_SECONDS)
+            yield ""
+
+
+def _document_ids(workspace_id: str) -> Iterator[str]:
     rows = tables.query(
         settings().documents_table,
         "workspace_id = :workspace",
         {":workspace": workspace_id},
         IndexName="by_workspace",
     )
-    for some in batched(rows, BATCH):
-        keys = [{"document_id": row["document_id"]} for row in some]
-        tables.delete_all(settings().documents_table, keys)
-        yield ""
+    yield from (row["document_id"] for row in rows)
+    yield from (key.split("/")[2] for key in _objects(workspace_id))
 
 
-def workspace_objects(workspace_id: str, _: str) -> Iterator[str]:
-    """Texts and embeddings in the bucket."""
-    s3, bucket = client("s3"), settings().documents_bucket
+def _objects(workspace_id: str) -> Iterator[str]:
     for kind in ("documents", "embeddings"):
-        pages = s3.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=f"{kind}/{workspace_id}/"
+        pages = (
+            client("s3")
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=settings().documents_bucket, Prefix=f"{kind}/{workspace_id}/")
         )
         for page in pages:
-            for item in page.get("Contents", []):
-                s3.delete_object(Bucket=bucket, Key=item["Key"])
-                yield ""
+            yield from (item["Key"] for item in page.get("Contents", []))
 
 
 def workspace_items(table: str) -> Step:
@@ -241,7 +260,6 @@ STEPS: dict[str, dict[str, Step]] = {
         "usage": workspace_items("usage"),
         "sources": workspace_sources,
         "documents": workspace_documents,
-        "objects": workspace_objects,
         "rows": workspace_rows,
     },
     "due": {"retention": expired, "purges": due},

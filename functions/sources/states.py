@@ -16,7 +16,8 @@ REPLAY_SECONDS = 15
 
 def add(sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The sources with `status`, `last_synced_at` and `last_error`."""
-    locks = {lock["source_id"]: lock for lock in _locks([source["id"] for source in sources])}
+    keys = [lock_key(source["id"]) for source in sources]
+    locks = {lock["source_id"]: lock for lock in tables.get_all(settings().jobs_table, keys)}
     return [{**source, **_state(locks.get(source["id"], {}))} for source in sources]
 
 
@@ -28,27 +29,6 @@ def _state(lock: dict[str, Any]) -> dict[str, Any]:
         "last_synced_at": lock.get("last_synced_at"),
         "last_error": lock.get("last_error"),
     }
-
-
-def _locks(source_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """The locks of up to 100 sources; one that has never run has none."""
-    table = settings().jobs_table
-    found: list[dict[str, Any]] = []
-    left: dict[str, Any] = {
-        table: {
-            "Keys": [tables.pack(lock_key(each)) for each in source_ids],
-            "ConsistentRead": True,
-        }
-    }
-    attempt = 0
-    while left.get(table, {}).get("Keys"):
-        answer = client("dynamodb").batch_get_item(RequestItems=left)
-        found += map(tables.unpack, answer["Responses"].get(table, []))
-        left = answer["UnprocessedKeys"]
-        attempt += 1
-        if left:
-            tables.back_off(attempt)
-    return found
 
 
 def health(source_id: str) -> dict[str, Any]:

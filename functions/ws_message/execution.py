@@ -38,3 +38,12 @@ def stop(message_id: str) -> None:
     except ClientError as error:
         if error.response["Error"]["Code"] != "ExecutionDoesNotExist":
             raise
+
+
+def go_on(task_token: str) -> None:
+    """Have the execution that waits with this token go on, if it still does."""
+    try:
+        client("stepfunctions").send_task_success(taskToken=task_token, output="{}")
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"TaskTimedOut", "TaskDoesNotExist"}:
+            raise

@@ -1,6 +1,6 @@
 """The frames `open` and `resume`."""
 
-from chatbot import closing, connections, conversations, log, turns
+from chatbot import closing, connections, conversations, log, relay, turns
 from chatbot.connections import Connection
 from chatbot.errors import NotFound
 from chatbot.replay import replay
@@ -20,6 +20,8 @@ def serve_open(connection: Connection, frame: Open) -> None:
     if conversation["user_id"] != connection.user_id and "conversations:read_all" not in held:
         raise NotFound(NO_CONVERSATION)
     connections.follow(connection, frame.conversation_id, conversation["workspace_id"])
+    if running := conversation.get("running_turn"):
+        relay.send(running)
 
 
 def serve_resume(connection: Connection, frame: Resume) -> None:
@@ -42,5 +44,7 @@ def resume(connection: Connection, turn: Head, after_seq: int) -> None:
     """
     connections.follow_from(connection, turn, after_seq, log.request_id())
     now = turns.head(turn.message_id)
-    if now is not None and not (now.is_running and now.has_producer):
+    if now is not None and not now.is_running:
         replay(connection.connection_id, now, after_seq)
+    elif now is not None and not now.has_producer:
+        relay.send(turn.message_id)

@@ -5,9 +5,9 @@ from typing import Any
 
 from chatbot import connections, log
 from chatbot.connections import Connection
-from chatbot.errors import Gone, NotFound, Problem, Unauthorized
+from chatbot.errors import Gone, Problem, Unauthorized
 from chatbot.turns import encode
-from functions.ws_message import cancel, chat, follow, frames
+from functions.ws_message import approve, cancel, chat, follow, frames
 
 
 def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def _serve(connection: Connection, value: dict[str, Any]) -> None:
         case frames.Cancel():
             cancel.serve(connection, frame)
         case frames.Approve():
-            raise NotFound("No tool of this turn waits for an approval.")
+            approve.serve(connection, frame)
         case frames.Ping():
             _send(connection.connection_id, {"type": "pong"})
 

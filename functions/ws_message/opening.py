@@ -3,12 +3,11 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from chatbot import closing, connections, conversations, log, tables, turns
+from chatbot import closing, connections, conversations, log, quotas, tables, turns
 from chatbot.connections import Connection
-from chatbot.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded
+from chatbot.errors import BadRequest, Conflict, Forbidden, NotFound
 from chatbot.identifiers import created_at, new_id, now_ms, timestamp
 from chatbot.models import allowed_models
 from chatbot.settings import settings
@@ -36,6 +35,7 @@ class Opening:
     def __init__(self, connection: Connection, frame: Chat, context: dict[str, Any]) -> None:
         self.connection, self.frame, self.context = connection, frame, context
         self.workspace_id: str = context["workspace"]["id"]
+        self.quota: dict[str, Any] = context["workspace"]["quota"]
         self.conversation_id = frame.conversation_id or new_id()
         self.guard: str | None = None
         if frame.client_message_id is not None:
@@ -74,9 +74,9 @@ class Opening:
                 if "guard" in failed and (earlier := self.repeated()):
                     return earlier
                 if "running" in failed:
-                    raise QuotaExceeded("Too many answers are being made at once.") from None
+                    raise quotas.too_many(self.quota) from None
                 if "quota" in failed:
-                    raise QuotaExceeded("The month's quota is used up.") from None
+                    raise quotas.used_up(turn.quota_month) from None
                 tables.back_off(attempt)
                 continue
             return Opened(self.conversation_id, turn.user_message_id, turn.message_id, turn)
@@ -134,8 +134,7 @@ class Opening:
                     self.connection, self.conversation_id, self.workspace_id
                 )
             },
-            "running": self._running(),
-            "quota": self._quota(turn),
+            **quotas.opening(turn, self.quota),
         }
         if self.guard is not None:
             actions["guard"] = self._guard(turn)
@@ -147,7 +146,7 @@ class Opening:
         model = allowed_models().get(chatbot["model_id"])
         if model is None:
             raise Forbidden("The chatbot's model is no longer allowed.")
-        estimate = closing.estimate_tokens(chatbot["system_prompt"] + self.frame.content)
+        text = chatbot["system_prompt"] + self.frame.content
         most = min(chatbot["max_tokens"], model.max_tokens, turns.MAX_OUTPUT_TOKENS)
         turn = Head(
             message_id=new_id(after=user_message_id),
@@ -162,15 +161,18 @@ class Opening:
             opened_at=at,
             lease_until=at + turns.FIRST_LEASE_MS,
             max_tokens=most,
-            input_estimate=estimate,
+            input_estimate=quotas.estimate_tokens(text),
             input_price=model.input_price,
             output_price=model.output_price,
-            reserved_tokens=estimate + most,
+            cache_read_price=model.cache_read_price,
+            cache_write_price=model.cache_write_price,
+            reserved_tokens=0,
             reserved_cost="0",
             quota_month=timestamp(at)[:7],
             snapshot=json.dumps(self.context, ensure_ascii=False),
+            token_version=self.connection.token_version,
         )
-        return turn._replace(reserved_cost=str(turn.cost(estimate, most)))
+        return quotas.reserving(turn, quotas.most_tokens(text) + quotas.OVERHEAD_TOKENS)
 
     def _locked(self, head: dict[str, Any] | None, turn: Head) -> dict[str, Any]:
         """The conversation with this turn in it, and the lock taken."""
@@ -192,7 +194,7 @@ class Opening:
             }
             table = settings().conversations_table
             return _put(table, fresh, "attribute_not_exists(conversation_id)")
-        return closing.update(
+        return tables.update(
             settings().conversations_table,
             conversations.head_key(self.conversation_id),
             "SET running_turn = :turn, last_message_id = :turn, last_message_at = :at,"
@@ -207,42 +209,6 @@ class Opening:
             },
             "version = :seen AND attribute_not_exists(running_turn)"
             " AND attribute_not_exists(deleting)",
-        )
-
-    def _running(self) -> dict[str, Any]:
-        most = self.context["workspace"]["quota"].get("max_concurrent_turns")
-        most = settings().max_concurrent_turns if most is None else most
-        fits = "turns < :most"
-        return closing.update(
-            settings().usage_table,
-            {"workspace_id": self.workspace_id, "item": "RUNNING"},
-            "ADD turns :one",
-            {":one": 1, ":most": most},
-            f"attribute_not_exists(turns) OR {fits}" if most > 0 else fits,
-        )
-
-    def _quota(self, turn: Head) -> dict[str, Any]:
-        """What the month's answers took, with the most that this one may take; a limit that the
-        workspace does not have is no condition."""
-        quota = self.context["workspace"]["quota"]
-        tokens, cost = quota.get("monthly_tokens"), quota.get("monthly_cost")
-        most = {"tokens": Decimal(settings().monthly_tokens if tokens is None else tokens)}
-        if cost is not None:
-            most["cost"] = Decimal(cost) * 1_000_000
-        reserved = {"tokens": Decimal(turn.reserved_tokens), "cost": Decimal(turn.reserved_cost)}
-        left = {name: limit - reserved[name] for name, limit in most.items()}
-        return closing.update(
-            settings().usage_table,
-            {"workspace_id": self.workspace_id, "item": f"QUOTA#{turn.quota_month}"},
-            "ADD tokens :tokens, cost :cost",
-            {f":{name}": value for name, value in reserved.items()}
-            | {f":{name}_left": value for name, value in left.items()},
-            " AND ".join(
-                f"({name} <= :{name}_left OR attribute_not_exists({name}))"
-                if value >= 0
-                else f"{name} <= :{name}_left"
-                for name, value in left.items()
-            ),
         )
 
     def _guard(self, turn: Head) -> dict[str, Any]:

@@ -92,13 +92,15 @@ def _table(mapping: Json) -> str | None:
 
 
 def _position(mapping: Json, table: str) -> int:
-    """The next record's position, never one that has expired."""
+    """The next record's position: never one that has expired, nor one beyond the end, which a
+    killed gateway can leave, as it saves positions and streams one after the other."""
     positions = lambda_svc._dynamodb_stream_positions
     horizon: int = dynamodb.stream_start_position(table)
+    end: int = dynamodb.stream_end_position(table)
     if mapping["UUID"] not in positions:
         latest = mapping.get("StartingPosition", "LATEST") == "LATEST"
-        positions[mapping["UUID"]] = dynamodb.stream_end_position(table) if latest else horizon
-    positions[mapping["UUID"]] = max(positions[mapping["UUID"]], horizon)
+        positions[mapping["UUID"]] = end if latest else horizon
+    positions[mapping["UUID"]] = min(max(positions[mapping["UUID"]], horizon), end)
     found: int = positions[mapping["UUID"]]
     return found
 

@@ -9,6 +9,7 @@ user's own words (`directives.py`).
     DELETE /requests                      forget them
     GET    /health                        {"status": "ok"}
 
+BEDROCK_GATEWAY_URL is where guardrails are read (MiniStack); without it there are none.
 BEDROCK_FORWARD_URL (such as http://127.0.0.1:11434/v1) forwards conversations to a server of the
 OpenAI kind instead, with BEDROCK_FORWARD_MODEL and BEDROCK_FORWARD_KEY.
 """

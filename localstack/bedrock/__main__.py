@@ -18,7 +18,8 @@ web.run_app(
             os.environ.get("BEDROCK_FORWARD_KEY") or None,
         )
         if url
-        else None
+        else None,
+        os.environ.get("BEDROCK_GATEWAY_URL"),
     ),
     host=os.environ.get("BEDROCK_HOST", "127.0.0.1"),
     port=int(os.environ["BEDROCK_PORT"]),

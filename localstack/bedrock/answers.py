@@ -38,15 +38,34 @@ def count_tokens(text: str) -> int:
 def input_tokens(body: Mapping[str, Any]) -> int:
     """The tokens of all that the model is sent: system, messages and tool descriptions."""
     parts = [body.get("system"), body.get("messages"), body.get("toolConfig")]
-    return sum(count_tokens(json.dumps(part, ensure_ascii=False)) for part in parts if part)
+    return sum(
+        count_tokens(json.dumps(_without_points(part), ensure_ascii=False))
+        for part in parts
+        if part
+    )
+
+
+def _without_points(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _without_points(value) for name, value in part.items()}
+    if isinstance(part, list):
+        kept = (item for item in part if not isinstance(item, dict) or "cachePoint" not in item)
+        return [_without_points(item) for item in kept]
+    return part
+
+
+def text_of(block: Mapping[str, Any]) -> str | None:
+    """The text of a block that has one, guarded or not."""
+    text = block.get("guardContent", {}).get("text", block).get("text")
+    return None if text is None else str(text)
 
 
 def own_words(messages: Sequence[Mapping[str, Any]]) -> str:
     """The last text block of the last user message that has one, or an empty string."""
     for message in reversed(messages):
-        texts = [block["text"] for block in message["content"] if "text" in block]
+        texts = [text for block in message["content"] if (text := text_of(block)) is not None]
         if message["role"] == "user" and texts:
-            return str(texts[-1])
+            return texts[-1]
     return ""
 
 

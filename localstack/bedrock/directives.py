@@ -11,6 +11,8 @@
 | `[[tool NAME {"json": 1}]]` | asks for this tool first; several are asked for at once |
 | `[[tool-loop NAME]]` | asks for this tool again and again |
 | `[[max-tokens]]` | the answer stops with `max_tokens` |
+| `[[guardrail input]]` | a guardrail, where one is applied, finds this message harmful |
+| `[[guardrail 80]]` | a guardrail finds the answer harmful after 80 pieces |
 
 The user's own words are the last text block of the last user message that has text; passages and
 other context stand in blocks before it and direct nothing.
@@ -21,11 +23,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-_PLAIN = re.compile(r"\[\[(words|pace|stall|throttle|break)\s+(\d+(?:\.\d+)?)\s*\]\]")
+_PLAIN = re.compile(r"\[\[(words|pace|stall|throttle|break|guardrail)\s+(\d+(?:\.\d+)?)\s*\]\]")
 _TEXT = re.compile(r"\[\[text (.*?)\]\](?!\])", re.DOTALL)
 _TOOL = re.compile(r"\[\[tool\s+([A-Za-z0-9_-]+)\s*")
 _TOOL_LOOP = re.compile(r"\[\[tool-loop\s+([A-Za-z0-9_-]+)\s*\]\]")
 _MAX_TOKENS = "[[max-tokens]]"
+_GUARDRAIL_INPUT = "[[guardrail input]]"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Directives:
     tools: tuple[ToolCall, ...] = field(default=())
     tool_loop: str | None = None
     max_tokens: bool = False
+    guardrail_input: bool = False
+    guardrail_after: int | None = None
 
 
 def _tool_calls(text: str) -> tuple[ToolCall, ...]:
@@ -78,6 +83,8 @@ def parse(words: str) -> Directives:
         tools=_tool_calls(rest),
         tool_loop=loop.group(1) if loop else None,
         max_tokens=_MAX_TOKENS in rest,
+        guardrail_input=_GUARDRAIL_INPUT in rest,
+        guardrail_after=int(numbers["guardrail"]) if "guardrail" in numbers else None,
     )
 
 
@@ -85,4 +92,4 @@ def without(words: str) -> str:
     """The words with their directives taken out, outer white space trimmed."""
     rest = _TOOL_LOOP.sub("", _PLAIN.sub("", _TEXT.sub("", words)))
     rest = re.sub(r"\[\[tool\s.*?\]\]", "", rest, flags=re.DOTALL)
-    return rest.replace(_MAX_TOKENS, "").strip()
+    return rest.replace(_MAX_TOKENS, "").replace(_GUARDRAIL_INPUT, "").strip()

@@ -7,6 +7,8 @@ from typing import Any
 
 import aiohttp
 
+from localstack.bedrock.answers import text_of
+
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -43,7 +45,7 @@ def _message(message: Mapping[str, Any]) -> list[dict[str, Any]]:
         for block in content
         if "toolResult" in block
     ]
-    text = "\n\n".join(block["text"] for block in content if "text" in block)
+    text = "\n\n".join(filter(None, map(text_of, content)))
     calls = [
         {
             "id": block["toolUse"]["toolUseId"],

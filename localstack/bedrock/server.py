@@ -14,8 +14,17 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from localstack.bedrock import answers, embeddings, eventstream, forwarding, validation
+from localstack.bedrock import (
+    answers,
+    embeddings,
+    eventstream,
+    forwarding,
+    guardrails,
+    validation,
+)
 from localstack.bedrock.answers import Answer
+from localstack.bedrock.caching import Cache
+from localstack.bedrock.guardrails import Guardrail
 from localstack.bedrock.requests import Kept, Request
 
 _BODY_BYTES = 20 * 1024 * 1024
@@ -39,8 +48,9 @@ class Broken(Exception):
 class StandIn:
     """The handlers and what they share: kept requests, and the calls that were throttled."""
 
-    def __init__(self, forward: forwarding.Server | None) -> None:
-        self._forward = forward
+    def __init__(self, forward: forwarding.Server | None, gateway_url: str | None) -> None:
+        self._forward, self._gateway_url = forward, gateway_url
+        self._cache = Cache()
         self._kept = Kept()
         self._throttled: Counter[str] = Counter()
 
@@ -65,7 +75,7 @@ class StandIn:
         return web.Response(status=204)
 
     async def converse_stream(self, http: web.Request) -> web.StreamResponse:
-        kept, body, answer = await self._begin(http, "ConverseStream")
+        kept, events = await self._begin(http, "ConverseStream")
         response = web.StreamResponse(
             headers={
                 "Content-Type": "application/vnd.amazon.eventstream",
@@ -75,7 +85,7 @@ class StandIn:
         response.enable_chunked_encoding()
         await response.prepare(http)
         try:
-            async for kind, payload in self._events(body, answer):
+            async for kind, payload in events:
                 kept.pieces += kind == "contentBlockDelta"
                 await response.write(eventstream.event(kind, payload))
         except Broken as error:
@@ -97,12 +107,12 @@ class StandIn:
         return response
 
     async def converse(self, http: web.Request) -> web.Response:
-        kept, body, answer = await self._begin(http, "Converse")
+        kept, events = await self._begin(http, "Converse")
         content: list[dict[str, Any]] = []
         inputs: list[str] = []
         ending: dict[str, Any] = {}
         try:
-            async for kind, payload in self._events(body, answer):
+            async for kind, payload in events:
                 if kind == "contentBlockStart":
                     content.append({"toolUse": dict(payload["start"]["toolUse"])})
                     inputs.append("")
@@ -160,21 +170,27 @@ class StandIn:
 
     async def _begin(
         self, http: web.Request, operation: str
-    ) -> tuple[Request, dict[str, Any], Answer]:
-        """Read, keep, validate, throttle; then plan the answer. Raises `Refused`."""
+    ) -> tuple[Request, AsyncIterator[Event]]:
+        """Read, keep, validate, throttle; then plan the answer's events. Raises `Refused`."""
         model, body = await self._read(http)
         kept = self._kept.add(operation, model, body)
         try:
             validation.check_conversation(operation, model, body)
             answer = answers.plan(body)
+            config, guardrail = body.get("guardrailConfig"), None
+            if config:
+                guardrail = await guardrails.load(self._gateway_url, config)
             self._throttle(body, answer)
+            events = self._events(body, answer, self._cache.use(model, body))
+            if guardrail:
+                events = _guarded(guardrail, body, answer, events)
+            return kept, events
         except validation.Invalid as error:
             kept.end("refused")
             raise Refused("ValidationException", 400, str(error)) from error
         except Refused:
             kept.end("refused")
             raise
-        return kept, body, answer
 
     def _throttle(self, body: dict[str, Any], answer: Answer) -> None:
         """The count starts anew once a call went through."""
@@ -186,7 +202,9 @@ class StandIn:
             )
         del self._throttled[mark]
 
-    async def _events(self, body: dict[str, Any], answer: Answer) -> AsyncIterator[Event]:
+    async def _events(
+        self, body: dict[str, Any], answer: Answer, cached: tuple[int, int]
+    ) -> AsyncIterator[Event]:
         started = time.monotonic()
         yield "messageStart", {"role": "assistant"}
         if self._forward is not None:
@@ -202,8 +220,34 @@ class StandIn:
         ):
             yield event
         usage = (answers.input_tokens(body), answer.output_tokens)
-        for event in _ending(answer.stop_reason, *usage, started):
+        for event in _ending(answer.stop_reason, *usage, started, cached=cached):
             yield event
+
+
+async def _guarded(
+    guardrail: Guardrail, body: dict[str, Any], answer: Answer, events: AsyncIterator[Event]
+) -> AsyncIterator[Event]:
+    started, directives = time.monotonic(), answer.directives
+
+    def ending(text: str, found: guardrails.Assessment) -> list[Event]:
+        usage = (answers.input_tokens(body), answers.count_tokens(text))
+        traced = guardrails.trace(guardrail, found, is_input=False)
+        return _ending("guardrail_intervened", *usage, started, **traced)
+
+    found = guardrails.input_found(guardrail, body["messages"], directives)
+    if found is None:
+        after = directives.guardrail_after
+        async for event in guardrails.applied(guardrail, events, after, ending):
+            yield event
+        return
+    yield "messageStart", {"role": "assistant"}
+    delta = {"delta": {"text": guardrail.input_message}, "contentBlockIndex": 0}
+    yield "contentBlockDelta", delta
+    yield "contentBlockStop", {"contentBlockIndex": 0}
+    # The model was not asked: nothing was read.
+    traced = guardrails.trace(guardrail, found, is_input=True)
+    for event in _ending("guardrail_intervened", 0, 0, started, **traced):
+        yield event
 
 
 def _tool_use_id() -> str:
@@ -244,12 +288,23 @@ def _tool_blocks(after_text: bool, tools: list[tuple[str, str, str]]) -> list[Ev
     return events
 
 
-def _ending(stop_reason: str, read: int, written: int, started: float) -> list[Event]:
+def _ending(
+    stop_reason: str,
+    read: int,
+    written: int,
+    started: float,
+    cached: tuple[int, int] = (0, 0),
+    **more: Any,
+) -> list[Event]:
+    """`cached` of the tokens read came from the cache, and went there: they are counted apart."""
     usage = {"inputTokens": read, "outputTokens": written, "totalTokens": read + written}
+    if any(cached):
+        usage["inputTokens"] -= sum(cached)
+        usage["cacheReadInputTokens"], usage["cacheWriteInputTokens"] = cached
     metrics = {"latencyMs": int((time.monotonic() - started) * 1000)}
     return [
         ("messageStop", {"stopReason": stop_reason}),
-        ("metadata", {"usage": usage, "metrics": metrics}),
+        ("metadata", {"usage": usage, "metrics": metrics, **more}),
     ]
 
 
@@ -309,8 +364,11 @@ async def _aws_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         )
 
 
-def make_app(forward: forwarding.Server | None = None) -> web.Application:
-    """The application; `forward` answers conversations by a real model."""
+def make_app(
+    forward: forwarding.Server | None = None, gateway_url: str | None = None
+) -> web.Application:
+    """The application; `forward` answers conversations by a real model, guardrails are read from
+    the gateway."""
     app = web.Application(middlewares=[_aws_errors], client_max_size=_BODY_BYTES)
-    app.add_routes(StandIn(forward).routes())
+    app.add_routes(StandIn(forward, gateway_url).routes())
     return app

@@ -12,6 +12,8 @@ from aiohttp import web
 CORPUS = Path(__file__).parent / "corpus/backlog.json"
 API_KEY = "backlog-local"
 MAX_COUNT = 100
+ISSUE_TYPES = [{"id": 2, "name": "Task"}, {"id": 1, "name": "Bug"}, {"id": 3, "name": "Request"}]
+PRIORITIES = [{"id": 2, "name": "High"}, {"id": 3, "name": "Normal"}, {"id": 4, "name": "Low"}]
 
 type Parameters = Mapping[str, list[str]]
 type Item = dict[str, Any]
@@ -26,7 +28,8 @@ def _now() -> str:
 
 
 class Backlog:
-    """One project; its issues are found by id or by key."""
+    """One project; its issues are found by id or by key. With `newest_first` the feed comes so
+    whatever is asked."""
 
     def __init__(self) -> None:
         corpus = json.loads(CORPUS.read_text(encoding="utf-8"))
@@ -35,6 +38,7 @@ class Backlog:
         self.issues: dict[int, Item] = {}
         self.wikis: dict[int, Item] = {}
         self.activities: list[Item] = []
+        self.newest_first = False
         for issue in corpus["issues"]:
             self.put_issue(**issue)
         for page in corpus["wikis"]:
@@ -144,6 +148,8 @@ class Backlog:
             error = {"message": "Authentication failure.", "code": 11, "moreInfo": ""}
             return web.json_response({"errors": [error]}, status=401, headers=headers)
         try:
+            if (method, path) == ("POST", "issues"):
+                return self._create(parameters, headers)
             if method != "GET":
                 raise Missing
             return web.json_response(self._answer(path.split("/"), parameters), headers=headers)
@@ -151,15 +157,44 @@ class Backlog:
             error = {"message": f"No such {path}.", "code": 6, "moreInfo": ""}
             return web.json_response({"errors": [error]}, status=404, headers=headers)
 
+    def _create(self, given: Parameters, headers: Mapping[str, str]) -> web.Response:
+        missing = [
+            name
+            for name in ("projectId", "summary", "issueTypeId", "priorityId")
+            if not _first(given, name, "")
+        ]
+        kinds = [
+            kind for kind in ISSUE_TYPES if str(kind["id"]) == _first(given, "issueTypeId", "")
+        ]
+        if missing or not kinds or _first(given, "projectId", "") != str(self.project["id"]):
+            error = {"message": f"Invalid {missing}.", "code": 7, "moreInfo": ""}
+            return web.json_response({"errors": [error]}, status=400, headers=headers)
+        number = max(issue["keyId"] for issue in self.issues.values()) + 1
+        priority = next(
+            one for one in PRIORITIES if str(one["id"]) == _first(given, "priorityId", "")
+        )
+        self.put_issue(
+            number,
+            summary=_first(given, "summary", ""),
+            description=_first(given, "description", ""),
+            issueType=kinds[0],
+            priority=priority,
+        )
+        return web.json_response(_shown(self.issues[1000 + number]), status=201, headers=headers)
+
     def _answer(self, parts: list[str], given: Parameters) -> Any:
         match parts:
             case ["projects", key]:
                 return self._project(key)
+            case ["projects", key, "issueTypes"]:
+                self._project(key)
+                return ISSUE_TYPES
             case ["projects", key, "activities"]:
                 self._project(key)
                 kinds = {int(kind) for kind in given.get("activityTypeId[]", [])}
                 rows = [row for row in self.activities if not kinds or row["type"] in kinds]
-                return _by_id(rows, given)
+                order = {"order": ["desc"]} if self.newest_first else {}
+                return _by_id(rows, {**given, **order})
             case ["issues"]:
                 offset = int(_first(given, "offset", "0"))
                 return [
@@ -195,11 +230,15 @@ class Backlog:
     def _listed(self, given: Parameters) -> list[Item]:
         projects = given.get("projectId[]", [])
         since = _first(given, "updatedSince", "0000-00-00")
+        words = _first(given, "keyword", "").casefold().split()
         rows = [
             issue
             for issue in self.issues.values()
             if (not projects or str(issue["projectId"]) in projects)
             and issue["updated"][:10] >= since  # by the day
+            and all(
+                word in f"{issue['summary']} {issue['description']}".casefold() for word in words
+            )
         ]
         order = _first(given, "sort", "created")
         return sorted(

@@ -14,7 +14,8 @@ class Fault:
     """What befalls requests whose path contains `path`, after `after` of them, `times` times.
 
     `kind`: `rate_limit` (429 in the provider's own way, for `seconds`), `status` (HTTP `status`),
-    `not_ok` (Slack's `ok: false` with `error`), `cut` (the connection breaks in the body),
+    `not_ok` (Slack's `ok: false` with `error`), `cut` (the connection breaks in the body), `lost`
+    (the same, after the request has done what it asks for),
     `garbage` (no JSON), `replace` (the JSON in `body`), `change` (an answer as usual, and then the
     world is changed: the method `do` with the arguments in `arguments`).
     """

@@ -1,16 +1,23 @@
-"""The HTTP side: the three providers, faults, and a way to change what they hold."""
+"""The HTTP side: the providers, faults, and a way to change what they hold."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from localstack.providers.backlog import Backlog
+from localstack.providers.brave import Brave
 from localstack.providers.faults import Fault, rate_limited
 from localstack.providers.gitlab import Gitlab
 from localstack.providers.slack import Slack
 
-PREFIXES = {"slack": "/slack/api/", "gitlab": "/gitlab/api/v4/", "backlog": "/backlog/api/v2/"}
+PREFIXES = {
+    "slack": "/slack/api/",
+    "gitlab": "/gitlab/api/v4/",
+    "backlog": "/backlog/api/v2/",
+    "brave": "/brave/res/v1/",
+}
 SECRETS = {"apiKey", "token"}
 
 
@@ -25,6 +32,7 @@ class World:
         self.slack = Slack()
         self.gitlab = Gitlab()
         self.backlog = Backlog()
+        self.brave = Brave()
         self.faults: dict[str, list[Fault]] = {name: [] for name in PREFIXES}
         self.requests: list[dict[str, Any]] = []
 
@@ -34,13 +42,14 @@ class World:
             raise web.HTTPBadRequest(text=f"no {provider}.{do}")
         return getattr(getattr(self, provider), do)(**arguments)
 
-    def answer(self, provider: str, method: str, path: str, request: web.Request) -> web.Response:
+    async def answer(
+        self, provider: str, path: str, parameters: dict[str, list[str]], request: web.Request
+    ) -> web.Response:
         """A provider's own answer."""
-        parameters = {name: request.query.getall(name) for name in request.query}
-        answers: web.Response = getattr(self, provider).answer(
-            method, path, parameters, request.headers
+        answers: web.Response | Awaitable[web.Response] = getattr(self, provider).answer(
+            request.method, path, parameters, request.headers
         )
-        return answers
+        return answers if isinstance(answers, web.Response) else await answers
 
 
 WORLD = web.AppKey("world", World)
@@ -64,10 +73,12 @@ async def _faulty(request: web.Request, handler: Handler) -> web.StreamResponse:
     )
     met = [fault for fault in world.faults[provider] if fault.meets(request.path)]
     for fault in met:
-        if fault.kind != "change":
+        if fault.kind not in {"change", "lost"}:
             return await _go_wrong(request, provider, fault)
     answer = await handler(request)
     for fault in met:
+        if fault.kind == "lost":
+            return await _cut(request)
         world.change(provider, fault.do, fault.arguments)
     return answer
 
@@ -98,13 +109,11 @@ async def _cut(request: web.Request) -> web.StreamResponse:
 
 async def _provide(request: web.Request) -> web.Response:
     provider = request.match_info.route.name or ""
-    if request.method == "POST":
-        # Slack takes arguments in the body as well.
-        form = await request.post()
-        query = {**request.query, **{name: str(value) for name, value in form.items()}}
-        request = request.clone(rel_url=request.rel_url.with_query(query))
+    parameters = {name: request.query.getall(name) for name in request.query}
+    # Slack takes arguments in the body as well, Backlog only there, but for the key.
+    parameters |= {name: [str(value)] for name, value in (await request.post()).items()}
     path = request.raw_path.split("?")[0].removeprefix(PREFIXES[provider])
-    return request.app[WORLD].answer(provider, request.method, path, request)
+    return await request.app[WORLD].answer(provider, path, parameters, request)
 
 
 async def _control(request: web.Request) -> web.Response:

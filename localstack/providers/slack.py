@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 CORPUS = Path(__file__).parent / "corpus/slack.json"
+WORDS = Path(__file__).parents[1] / "bedrock/words.txt"
 TOKEN = "xoxb-local"  # noqa: S105  of a stand-in
 SITE = "https://kestrel-freight.slack.com/"
 MAX_LIMIT = 999
@@ -41,12 +43,26 @@ class Slack:
         self, channel: str, text: str, user: str = "U01ADA", ts: str = "", **fields: Any
     ) -> str:
         """Write a message, or with `thread_ts` a reply; returns its `ts`."""
-        ts = ts or f"{time.time():.6f}"
-        while any(message["ts"] == ts for message in self.messages[channel]):
-            ts = f"{float(ts) + 0.000001:.6f}"
+        if not ts:
+            ts, taken = f"{time.time():.6f}", {message["ts"] for message in self.messages[channel]}
+            while ts in taken:
+                ts = f"{float(ts) + 0.000001:.6f}"
         message = {"type": "message", "user": user, "text": text, "ts": ts, **fields}
         self.messages[channel].append(message)
         return ts
+
+    def fill(self, channel: str, count: int) -> None:
+        """Have a channel hold so many threads instead, every tenth with two replies, and each of
+        words of its own."""
+        words = WORDS.read_text(encoding="utf-8").split()
+        self.messages[channel] = []
+        for number in range(count):
+            said = random.Random(number).choices(words, k=120)  # noqa: S311  no secret
+            ts = f"{1_700_000_000 + 60 * number}.000100"
+            self.post(channel, f"Note {number}: {' '.join(said)}.", ts=ts)
+            for reply in range(2 if number % 10 == 0 else 0):
+                at = f"{1_700_000_001 + 60 * number + reply}.000100"
+                self.post(channel, f"Reply {reply} to {number}.", ts=at, thread_ts=ts)
 
     def edit(self, channel: str, ts: str, text: str) -> None:
         """Change a message."""
@@ -118,6 +134,7 @@ class Slack:
 
     def _conversations_history(self, given: Mapping[str, str]) -> dict[str, Any]:
         channel = self._readable(given)
+        replies = self._threads(channel)
         oldest, latest = float(given.get("oldest", 0)), float(given.get("latest", "inf"))
         inclusive = given.get("inclusive") in {"true", "1"}
 
@@ -125,7 +142,7 @@ class Slack:
             return oldest < at < latest or (inclusive and at in {oldest, latest})
 
         shown = [
-            self._shown(channel, message)
+            message
             for message in self.messages[channel]
             if is_inside(float(message["ts"]))
             and (
@@ -136,7 +153,7 @@ class Slack:
         shown.sort(key=lambda message: float(message["ts"]), reverse=True)
         page, following = self._page(shown, given, 100)
         return {
-            "messages": page,
+            "messages": [_shown(message, replies.get(message["ts"])) for message in page],
             "has_more": bool(following),
             "response_metadata": {"next_cursor": following},
         }
@@ -147,7 +164,7 @@ class Slack:
         replies = self._replies(channel, given["ts"])
         page, following = self._page(replies, given, 1000)
         return {
-            "messages": [self._shown(channel, parent), *page],  # the parent is in every page
+            "messages": [_shown(parent, replies), *page],  # the parent is in every page
             "has_more": bool(following),
             "response_metadata": {"next_cursor": following},
         }
@@ -174,16 +191,13 @@ class Slack:
         ]
         return sorted(replies, key=lambda message: float(message["ts"]))
 
-    def _shown(self, channel: str, message: dict[str, Any]) -> dict[str, Any]:
-        replies = self._replies(channel, message["ts"])
-        if not replies:
-            return message
-        return {
-            **message,
-            "thread_ts": message["ts"],
-            "reply_count": len(replies),
-            "latest_reply": replies[-1]["ts"],
-        }
+    def _threads(self, channel: str) -> dict[str, list[dict[str, Any]]]:
+        """The replies of each thread, oldest first."""
+        threads: dict[str, list[dict[str, Any]]] = {}
+        for message in sorted(self.messages[channel], key=lambda message: float(message["ts"])):
+            if message.get("thread_ts", message["ts"]) != message["ts"]:
+                threads.setdefault(message["thread_ts"], []).append(message)
+        return threads
 
     def _page(
         self, rows: list[dict[str, Any]], given: Mapping[str, str], default: int
@@ -205,6 +219,17 @@ class Slack:
         page = rows[start : start + limit]
         is_last = start + limit >= len(rows)
         return page, "" if is_last else _cursor(_key(page[-1]), not self.empty_pages)
+
+
+def _shown(message: dict[str, Any], replies: list[dict[str, Any]] | None) -> dict[str, Any]:
+    if not replies:
+        return message
+    return {
+        **message,
+        "thread_ts": message["ts"],
+        "reply_count": len(replies),
+        "latest_reply": replies[-1]["ts"],
+    }
 
 
 def _key(row: dict[str, Any]) -> str:

@@ -17,8 +17,8 @@ override_resource {
 
 variables {
   environment       = "test"
-  bedrock_model_id  = "us.anthropic.claude-test-v1:0"
-  bedrock_model_ids = ["us.anthropic.claude-test-v1:0", "amazon.nova-test-v1:0"]
+  bedrock_model_id  = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+  bedrock_model_ids = ["us.anthropic.claude-sonnet-4-20250514-v1:0", "amazon.nova-lite-v1:0"]
   mail_sender       = "no-reply@example.com"
   client_url        = "https://chat.example.com"
   database          = { min_capacity = 0.5, max_capacity = 1 }
@@ -71,7 +71,7 @@ run "on_aws" {
       for key, function in module.function : key if strcontains(function.policy, ":secret:chatbot-test/source/*")
       && strcontains(function.policy, "secretsmanager:GetSecretValue")
       && !strcontains(function.policy, "secretsmanager:DeleteSecret")
-    ]) == toset([for key in keys(var.functions) : key if startswith(key, "ingest_")])
+    ]) == toset([for key in keys(var.functions) : key if can(regex("^(ingest|tool_backlog)_", key))])
     error_message = "Credentials of sources are read by who fetches with them."
   }
 
@@ -166,11 +166,26 @@ run "on_aws" {
       for statement in jsondecode(module.function["chat_stream"].policy).Statement : statement.Resource
       if contains(statement.Action, "bedrock:InvokeModelWithResponseStream")
       ])) == toset([
-      "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-test-v1:0",
-      "arn:aws:bedrock:*::foundation-model/anthropic.claude-test-v1:0",
-      "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-test-v1:0",
+      "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-20250514-v1:0",
+      "arn:aws:bedrock:*::foundation-model/anthropic.claude-sonnet-4-20250514-v1:0",
+      "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
     ])
     error_message = "A profile is allowed with the model behind it, a model in its own region."
+  }
+
+  assert {
+    condition = {
+      for key, function in module.function : key => flatten([
+        for statement in jsondecode(function.policy).Statement : statement.Resource
+        if contains(flatten([statement.Action]), "bedrock:ApplyGuardrail")
+      ]) if strcontains(function.policy, "bedrock:ApplyGuardrail")
+    } == { chat_stream = ["arn:aws:bedrock:us-east-1:123456789012:guardrail/mock"] }
+    error_message = "Who asks a model may have the one guardrail applied."
+  }
+
+  assert {
+    condition     = local.environment.GUARDRAIL_ID == "mock" && local.environment.GUARDRAIL_VERSION == "1"
+    error_message = "Functions name the guardrail's version, not its draft."
   }
 
   assert {
@@ -178,6 +193,26 @@ run "on_aws" {
       for key, function in module.function : key if strcontains(function.policy, "stateMachine:chatbot-test-chat")
     ]) == toset(["ws_message"])
     error_message = "Only the function that takes frames starts and stops turns."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for statement in jsondecode(module.chat_state_machine.policy).Statement : statement.Resource
+      if contains(flatten([statement.Action]), "lambda:InvokeFunction")
+      ])) == toset([
+      for key, function in module.function : function.alias_arn
+      if contains(["chat_retrieve", "chat_stream", "chat_end"], key) || contains(keys(local.tools), key)
+    ])
+    error_message = "The machine of a turn calls its states and every tool in the registry."
+  }
+
+  assert {
+    condition = alltrue([
+      for key, tool in local.tools :
+      key == "tool_${tool.name}" && contains(keys(var.functions), key)
+      && tool.timeout_seconds > 0 && tool.timeout_seconds <= 900
+    ])
+    error_message = "A tool is a folder of its name, with a row and a time-out."
   }
 
   assert {
@@ -309,8 +344,42 @@ run "default_model_has_to_be_allowed" {
   command = plan
 
   variables {
-    bedrock_model_ids = ["amazon.nova-test-v1:0"]
+    bedrock_model_ids = ["amazon.nova-lite-v1:0"]
   }
 
   expect_failures = [var.bedrock_model_ids]
+}
+
+run "allowed_model_has_to_be_known" {
+  command = plan
+
+  variables {
+    bedrock_model_ids = ["us.anthropic.claude-sonnet-4-20250514-v1:0", "us.anthropic.claude-9-v1:0"]
+  }
+
+  expect_failures = [var.bedrock_model_ids]
+}
+
+run "application_profile_is_called_with_what_is_behind_it" {
+  command = plan
+
+  variables {
+    bedrock_model_id           = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+    bedrock_model_ids          = ["us.anthropic.claude-sonnet-4-20250514-v1:0"]
+    bedrock_inference_profiles = { "us.anthropic.claude-sonnet-4-20250514-v1:0" = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3" }
+  }
+
+  assert {
+    condition = toset(local.model_arns) == toset([
+      "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3",
+      "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-20250514-v1:0",
+      "arn:aws:bedrock:*::foundation-model/anthropic.claude-sonnet-4-20250514-v1:0",
+    ])
+    error_message = "The application's profile, Bedrock's and the model."
+  }
+
+  assert {
+    condition     = local.environment.BEDROCK_INFERENCE_PROFILES == "us.anthropic.claude-sonnet-4-20250514-v1:0=arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3"
+    error_message = "Functions are told which profile a model is called through."
+  }
 }

@@ -68,15 +68,21 @@ class Turn:
 
     @property
     def final(self) -> Frame | None:
-        return next((frame for frame in self.frames if frame["status"] in FINAL), None)
+        return next((f for f in self.frames if _is_final(f)), None)
 
     @property
     def text(self) -> str:
         return "".join(f["content"] for f in self.frames if f["status"] == "streaming")
 
+    @property
+    def tools(self) -> list[tuple[str, str]]:
+        """(tool, status) of the tool frames."""
+        return [(f["tool"], f["status"]) for f in self.frames if f["type"] == "tool"]
+
     def take(self, frame: Frame) -> None:
         """Take a frame as the contract's simplest client does: by `seq`, new ones only."""
-        if frame.get("message_id") == self.message_id and frame["type"] == "assistant":
+        mine = frame.get("message_id") == self.message_id
+        if mine and frame["type"] in {"assistant", "tool"}:
             if any(seen["seq"] == frame["seq"] for seen in self.frames):
                 return
             self.frames.append(frame)
@@ -85,12 +91,16 @@ class Turn:
     def check(self) -> Frame:
         """Assert what holds of every ended turn, and return its final frame."""
         assert [f["seq"] for f in self.frames] == list(range(1, len(self.frames) + 1))
-        finals = [f for f in self.frames if f["status"] in FINAL]
+        finals = [f for f in self.frames if _is_final(f)]
         assert len(finals) == 1
         assert finals[0] is self.frames[-1]
         if not finals[0].get("content_truncated"):
             assert finals[0]["content"] == self.text
         return finals[0]
+
+
+def _is_final(frame: Frame) -> bool:
+    return frame["type"] == "assistant" and frame["status"] in FINAL
 
 
 class Chat:

@@ -1,6 +1,7 @@
 """Knowledge that keeps itself fresh: from a provider to search and answers, and away again."""
 
 import json
+import subprocess
 import time
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.client import Tenant
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import ROOT, Stack
 from tests.e2e.sources import (
     RUN_SECONDS,
     Source,
@@ -217,7 +218,9 @@ def test_poison_document_fails_alone_and_is_replayed(tenant: Tenant, stack: Stac
     assert failed["error"]
     assert source.read()["health"]["failed"] == 1
     until(lambda: _dead_letters(stack, poisoned["id"]), RUN_SECONDS)
-    assert poisoned["id"] in [item["document_id"] for item in search(tenant, poisoned["title"])]
+    # What it said before its change is not served any more.
+    found = search(tenant, poisoned["title"])
+    assert poisoned["id"] not in [item["document_id"] for item in found]
     stack.client("dynamodb").update_item(
         TableName=stack.outputs["table_names"]["documents"],
         Key={"document_id": {"S": poisoned["id"]}},
@@ -227,6 +230,72 @@ def test_poison_document_fails_alone_and_is_replayed(tenant: Tenant, stack: Stac
     assert tenant.rest.ok("POST", f"{source.path}/replay") == {"replayed": 1, "has_more": False}
     until(lambda: tenant.rest.ok("GET", path)["status"] == "embedded", RUN_SECONDS)
     assert source.read()["health"]["failed"] == 0
+
+
+def test_document_that_a_member_deletes_stays_away(
+    tenant: Tenant, other_tenant: Tenant, stack: Stack
+) -> None:
+    ours, theirs = (
+        connect(each, stack, "backlog", config={"projects": ["OPS"], "include": ["wikis"]})
+        for each in (tenant, other_tenant)
+    )
+    for source in (ours, theirs):
+        source.run()
+    name, gone = next(iter(ours.documents().items()))
+    path = f"{tenant.path}/documents/{gone['id']}"
+    assert tenant.rest("DELETE", path).status_code == 204
+    assert gone["id"] not in [item["document_id"] for item in search(tenant, gone["title"])]
+    job = ours.run()
+    assert (job["status"], job["counts"]["failed"]) == ("succeeded", 0)
+    assert tenant.rest("GET", path).status_code == 404
+    assert name not in ours.documents()
+    assert gone["id"] not in [item["document_id"] for item in search(tenant, gone["title"])]
+    assert name in theirs.documents()
+
+
+def test_large_sweep_needs_an_operators_word(tenant: Tenant, stack: Stack) -> None:
+    source = connect(tenant, stack, "gitlab", config={"projects": ["platform/tracker"]})
+    source.run()
+    before = source.documents().keys()
+    change = {"config": {"include": ["wikis"]}}
+    tenant.rest.ok("PATCH", source.path, change)
+    refused = source.run()
+    assert (refused["status"], refused["counts"]["deleted"]) == ("partial", 0)
+    assert "without an operator's word" in refused["error"]
+    assert source.documents().keys() == before
+    command = ["make", "-s", "sweep", f"SOURCE={source.id}", "PERCENT=100"]
+    subprocess.run([*command, f"STACK={stack.outputs['stack']}"], cwd=ROOT, check=True)
+    until(lambda: all("/wikis/" in name for name in source.documents()), RUN_SECONDS)
+    [job, *_] = tenant.rest.ok("GET", f"{tenant.path}/jobs?source_id={source.id}")["items"]
+    ended = source.end(job["id"])
+    assert (ended["status"], ended["trigger"]) == ("succeeded", "manual")
+
+
+def test_schedule_follows_its_source(tenant: Tenant, stack: Stack) -> None:
+    source = connect(tenant, stack, "slack", schedule="rate(1 hour)")
+    scheduler = stack.client("scheduler")
+
+    def schedule() -> Any:
+        [found] = scheduler.list_schedules(NamePrefix=source.id)["Schedules"]
+        return scheduler.get_schedule(Name=source.id, GroupName=found["GroupName"])
+
+    made = schedule()
+    assert (made["ScheduleExpression"], made["State"]) == ("rate(1 hour)", "ENABLED")
+    assert "xoxb-" not in made["Target"]["Input"]
+    tenant.rest.ok("PATCH", source.path, {"schedule": "cron(0 9 ? * MON-FRI *)"})
+    assert schedule()["ScheduleExpression"] == "cron(0 9 ? * MON-FRI *)"
+    tenant.rest.ok("PATCH", source.path, {"is_enabled": False, "config": {"channels": [CHANNEL]}})
+    paused = schedule()
+    assert (paused["State"], paused["ScheduleExpression"]) == (
+        "DISABLED",
+        "cron(0 9 ? * MON-FRI *)",
+    )
+    assert json.loads(paused["Target"]["Input"])["config"]["channels"] == [CHANNEL]
+    assert source.run()["status"] == "succeeded"  # by hand it can still be read
+    tenant.rest.ok("PATCH", source.path, {"is_enabled": True})
+    assert schedule()["State"] == "ENABLED"
+    assert tenant.rest("DELETE", source.path).status_code == 204
+    until(lambda: not scheduler.list_schedules(NamePrefix=source.id)["Schedules"], RUN_SECONDS)
 
 
 def test_deleted_source_leaves_nothing_behind(tenant: Tenant, stack: Stack) -> None:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from moto import mock_aws
 from pytest_socket import disable_socket
 
-from chatbot import audit, aws, log
+from chatbot import audit, aws, log, tools
 from chatbot import database as real
 from chatbot.settings import settings
 
@@ -29,10 +30,14 @@ ENVIRONMENT = {
     "SIGN_IN_ATTEMPTS_PER_MINUTE": "5",
     "CHATS_PER_MINUTE": "10",
     "MAX_CONCURRENT_TURNS": "3",
+    "APPROVAL_TIMEOUT_SECONDS": "600",
     "MONTHLY_TOKENS": "1000000",
     "CONVERSATION_RETENTION_DAYS": "0",
     "BEDROCK_MODEL_ID": "eu.anthropic.claude-sonnet-4-20250514-v1:0",
     "BEDROCK_MODEL_IDS": "eu.anthropic.claude-sonnet-4-20250514-v1:0,amazon.nova-lite-v1:0",
+    "BEDROCK_INFERENCE_PROFILES": "",
+    "GUARDRAIL_ID": "guard1",
+    "GUARDRAIL_VERSION": "1",
     "DATABASE_CLUSTER_ARN": "arn:aws:rds:eu-west-1:123456789012:cluster:test",
     "DATABASE_NAME": "chatbot",
     "DATABASE_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app",
@@ -62,9 +67,36 @@ ENVIRONMENT = {
     "SOURCE_SECRET_PREFIX": "chatbot-test/source/",
     "ALLOWED_PRIVATE_NETWORKS": "",
     "SWEEP_MAX_PERCENT": "50",
+    "WEB_SEARCH_PROVIDER": "brave",
+    "WEB_SEARCH_URL": "",
+    "WEB_SEARCH_SECRET_ARN": "web-search",
     "WEBSOCKET_CALLBACK_URL": "https://example.execute-api.eu-west-1.amazonaws.com/ws",
     "WEBSOCKET_ALLOWED_ORIGINS": "",
 }
+# Two tools that only tests have: one reads, one changes something.
+TOOLS: list[dict[str, Any]] = [
+    {
+        "name": "look_up",
+        "description": "Looks something up.",
+        "input_schema": {
+            "type": "object",
+            "properties": {"query": {"type": "string", "maxLength": 100}},
+            "required": ["query"],
+            "additionalProperties": False,
+        },
+        "permission": "chat:use",
+        "timeout_seconds": 20,
+        "requires_approval": False,
+    },
+    {
+        "name": "send_it",
+        "description": "Sends something.",
+        "input_schema": {"type": "object"},
+        "permission": "documents:write",
+        "timeout_seconds": 30,
+        "requires_approval": True,
+    },
+]
 SIGNING_SECRET: dict[str, Any] = {"current": "2", "keys": {"1": "first-" * 8, "2": "second-" * 8}}
 
 
@@ -80,6 +112,17 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
     fresh_settings()
     yield monkeypatch
     fresh_settings()
+
+
+@pytest.fixture(autouse=True)
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The registry, of the tools above."""
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps(TOOLS), encoding="utf-8")
+    monkeypatch.setattr(tools, "REGISTRY", file)
+    tools.registry.cache_clear()
+    yield
+    tools.registry.cache_clear()
 
 
 def fresh_settings() -> None:

@@ -17,7 +17,13 @@ ROOT = Path(__file__).parents[2]
 MACHINES = sorted((ROOT / "statemachines").glob("*.asl.json"))
 EXPRESSION = re.compile(r"\{% (.*) %\}", re.DOTALL)
 FUNCTIONS = {path.parent.name for path in (ROOT / "functions").glob("*/handler.py")}
-VALUES = {"jobs_table": "jobs", "sweep_interval_seconds": "60"}
+TOOLS = "{'web_search': 'arn:aws:lambda:eu-west-1:123456789012:function:tool_web_search'}"
+VALUES = {
+    "jobs_table": "jobs",
+    "sweep_interval_seconds": "60",
+    "turns_table": "turns",
+    "tool_arns": TOOLS,
+}
 
 
 def template(path: Path) -> dict[str, Any]:
@@ -29,9 +35,9 @@ def rendered(path: Path) -> str:
     """The machine as Terraform renders it: ARNs of functions and machines, and values."""
 
     def value(placeholder: re.Match[str]) -> str:
+        if placeholder[1] in VALUES:
+            return VALUES[placeholder[1]]
         name = placeholder[1].removesuffix("_arn")
-        if name in VALUES:
-            return VALUES[name]
         if name.endswith("_state_machine"):
             machine = name.removesuffix("_state_machine")
             assert (ROOT / f"statemachines/{machine}.asl.json").exists()
@@ -82,8 +88,8 @@ def machine(request: pytest.FixtureRequest) -> Path:
 
 def test_language_is_right_when_rendered(machine: Path) -> None:
     # "Seconds … you can also specify a JSONata expression" (Developer Guide, Wait state): the
-    # linter takes only numbers.
-    known = re.compile(r'.*\.Seconds is "\{% .* %\}" but should be an Integer')
+    # linter takes only numbers; so of time-outs.
+    known = re.compile(r'.*\.(Timeout)?Seconds is "\{% .* %\}" but should be an Integer')
     found = Linter.validate(rendered(machine))
     assert [fault for fault in found if not known.fullmatch(fault)] == []
 
@@ -105,7 +111,15 @@ def test_failures_never_end_in_success(machine: Path) -> None:
 
 @pytest.mark.parametrize("task", tasks())
 def test_task_has_a_time_out_retries_of_named_errors_and_a_catch(task: dict[str, Any]) -> None:
-    assert 0 < task["TimeoutSeconds"] <= 900
+    match task["TimeoutSeconds"]:
+        case int(seconds):
+            assert 0 < seconds <= 900
+        case seconds:
+            [expression] = expressions(seconds)
+            assert expression in {
+                "$states.input.timeout_seconds",
+                "$states.input.approval_timeout_seconds",
+            }
     for retry in task["Retry"]:
         assert "States.ALL" not in retry["ErrorEquals"]
         assert retry["JitterStrategy"] == "FULL"
@@ -120,6 +134,13 @@ INPUTS = {
     "conversation_id": "c",
     "request_id": "r",
     "status": "failed",
+    "rounds": 1,
+    "calls": [{"call": -101}],
+    "call": -101,
+    "tool": "web_search",
+    "requires_approval": True,
+    "timeout_seconds": 20,
+    "approval_timeout_seconds": 600,
     "kind": "user",
     "id": "u",
     "cursor": "",
@@ -133,7 +154,14 @@ INPUTS = {
 }
 VARIABLES = {
     "source": {"workspace_id": "w", "source_id": "s", "provider": "slack", "config": {}},
-    "job": {"id": "j", "at": 1, "created_at": "t", "trigger": "schedule", "sweep": False},
+    "job": {
+        "id": "j",
+        "at": 1,
+        "created_at": "t",
+        "trigger": "schedule",
+        "sweep": False,
+        "max_deleted_percent": 0,
+    },
     "lock": {"source_id": {"S": "s"}, "holder": {"S": "f"}, "lease_until": {"N": "1"}},
     "page": {
         "has_more": True,
@@ -167,7 +195,10 @@ def evaluate(expression: str, **variables: Any) -> Any:
                 "Item": {"source_id": {"S": "s"}},
             },
             "errorOutput": {"Error": "RetryLater", "Cause": "{}"},
-            "context": {"Execution": {"Id": "e", "Name": "m", "Input": INPUTS}},
+            "context": {
+                "Execution": {"Id": "e", "Name": "m", "Input": INPUTS},
+                "Task": {"Token": "t"},
+            },
         },
     }
     for name, value in values.items():

@@ -50,7 +50,7 @@ def test_every_placeholder_is_a_function_a_machine_or_a_value(machine: Path) -> 
     placeholders = set(re.findall(r"(?<!\$)\$\{(\w+)\}", source))
     assert placeholders
     machines = {f"{path.name.removesuffix('.asl.json')}_state_machine_arn" for path in MACHINES}
-    values = {"jobs_table", "sweep_interval_seconds"}
+    values = {"jobs_table", "sweep_interval_seconds", "turns_table", "tool_arns"}
     assert placeholders <= {f"{name}_arn" for name in function_names()} | machines | values
     json.loads(source)
 

@@ -1,5 +1,5 @@
 # The same root on one machine. The stack adds what differs from one machine and stack to the next:
-# gateway_endpoint, bedrock_endpoint, lambda_architecture and build_directory.
+# gateway_endpoint, bedrock_endpoint, web_search_url, lambda_architecture and build_directory.
 environment = "local"
 debug       = true
 
@@ -21,11 +21,18 @@ address_requests_per_minute = 100000
 
 cors_allowed_origins = ["*"]
 
-# The stand-ins of Slack, GitLab and Backlog.
+# The stand-in of Brave Search; where it is, the stack adds.
+web_search_provider = "brave"
+web_search_key      = "brave-local"
+
+# The stand-ins of Slack, GitLab, Backlog and Brave Search.
 allowed_private_networks = ["127.0.0.0/8"]
 
 # So that a deletion at a stand-in shows while somebody looks.
 sweep_interval_seconds = 60
+
+# So that an approval that never comes is seen to end.
+approval_timeout_seconds = 30
 
 deletion_protection = false
 log_retention_days  = 7

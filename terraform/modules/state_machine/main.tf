@@ -15,10 +15,11 @@ locals {
 
   # What a task's resource asks of the role. A type that is not here fails the plan.
   actions = {
-    "lambda:invoke"         = { actions = ["lambda:InvokeFunction"], resources = local.function_arns }
-    "states:startExecution" = { actions = ["states:StartExecution"], resources = local.machine_arns }
-    "dynamodb:getItem"      = { actions = ["dynamodb:GetItem"], resources = tolist(var.table_arns) }
-    "dynamodb:updateItem"   = { actions = ["dynamodb:UpdateItem"], resources = tolist(var.table_arns) }
+    "lambda:invoke"               = { actions = ["lambda:InvokeFunction"], resources = local.function_arns }
+    "states:startExecution"       = { actions = ["states:StartExecution"], resources = local.machine_arns }
+    "dynamodb:getItem"            = { actions = ["dynamodb:GetItem"], resources = tolist(var.table_arns) }
+    "dynamodb:updateItem"         = { actions = ["dynamodb:UpdateItem"], resources = tolist(var.table_arns) }
+    "aws-sdk:dynamodb:updateItem" = { actions = ["dynamodb:UpdateItem"], resources = tolist(var.table_arns) }
     # Our transactions only update.
     "aws-sdk:dynamodb:transactWriteItems" = { actions = ["dynamodb:UpdateItem"], resources = tolist(var.table_arns) }
   }

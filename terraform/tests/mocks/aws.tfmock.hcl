@@ -16,6 +16,17 @@ mock_resource "aws_apigatewayv2_api" {
   }
 }
 
+mock_resource "aws_bedrock_guardrail" {
+  defaults = {
+    guardrail_arn = "arn:aws:bedrock:us-east-1:123456789012:guardrail/mock"
+    guardrail_id  = "mock"
+  }
+}
+
+mock_resource "aws_bedrock_guardrail_version" {
+  defaults = { version = "1" }
+}
+
 mock_resource "aws_cloudwatch_event_rule" {
   defaults = { arn = "arn:aws:events:us-east-1:123456789012:rule/mock" }
 }

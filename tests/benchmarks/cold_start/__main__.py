@@ -111,6 +111,7 @@ def environment(url: str) -> dict[str, str]:
         "TURNS_TABLE": "turns",
         "CONVERSATIONS_TABLE": "conversations",
         "BEDROCK_MODEL_IDS": str(stores.CHATBOT["model_id"]),
+        "BEDROCK_INFERENCE_PROFILES": "",
         "WEBSOCKET_CALLBACK_URL": url,
         "AWS_ENDPOINT_URL": url,
         "AWS_REGION": "eu-west-1",

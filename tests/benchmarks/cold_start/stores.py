@@ -24,6 +24,8 @@ CHATBOT = {
     "model_id": "amazon.nova-lite-v1:0",
     "temperature": 0.5,
     "max_tokens": 1000,
+    "knowledge": {"enabled": False},
+    "guardrail_enabled": False,
 }
 MESSAGE_ID = "0190ffff-0000-7000-8000-00000000000f"
 QUESTION_ID = "0190ffff-0000-7000-8000-00000000000e"
@@ -41,7 +43,9 @@ def turn() -> dict[str, Any]:
         "model_id": CHATBOT["model_id"],
         "opened_at": now,
         "lease_until": now + 20_000,
-        "snapshot": json.dumps({"user": {}, "workspace": {}, "chatbot": CHATBOT}),
+        "reserved_tokens": 10_000,
+        "reserved_cost": "10000",
+        "snapshot": json.dumps({"user": {}, "workspace": {"quota": {}}, "chatbot": CHATBOT}),
     }
     numbers = {name: 1 for name, kind in Head.__annotations__.items() if kind is int}
     texts = {name: "1" for name, kind in Head.__annotations__.items() if kind is str}
@@ -55,6 +59,8 @@ QUESTION = tables.pack(
         "item": f"MESSAGE#{QUESTION_ID}",
         "message_id": QUESTION_ID,
         "role": "user",
+        "status": "completed",
+        "citations": [],
         "content": "Say a word.",
     }
 )

@@ -12,9 +12,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from tests.e2e.client import Rest, Tenant, Turn
 from tests.e2e.conftest import Stack
+from tests.e2e.sources import connect, until
+from tests.e2e.test_quotas import month, row
+from tests.e2e.test_tools import approve, equip, until_waiting, use
 from tests.e2e.test_turn_faults import ENDS_WITHIN, check_conversation_goes_on
 
 
@@ -69,6 +73,59 @@ def test_every_turn_ends_once_when_workers_are_killed_at_random(
             time.sleep(chance.uniform(0.3, 1.2))  # the rate of faults is the input here
     for tenant, turn in zip(tenants * 2, turns, strict=True):
         check_conversation_goes_on(tenant, turn.result(), words)
+    for tenant in tenants:
+        total = tenant.rest.ok("GET", f"{tenant.path}/usage")["total"]
+        assert total["turns"] == 4, "two that were killed, two after them"
+        assert month(stack, tenant)["tokens"] == total["input_tokens"] + total["output_tokens"]
+        assert row(stack, tenant, "RUNNING")["turns"] == 0
+
+
+def kill(stack: Stack, function: str) -> None:
+    """Kill the workers of a function, as soon as there are some."""
+    for process in until(lambda: workers(stack, function), 20, 0.02):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("delay", [0.0, 1.5])
+def test_reading_tool_is_tried_again_when_its_worker_is_killed(
+    delay: float, tenant: Tenant, stack: Stack
+) -> None:
+    equip(tenant, "web_search")
+    words = use("web_search", query="tea [[slow 4]]")
+    with tenant.chat() as chat:
+        turn = chat.follow(chat.start(tenant.chatbot_id, words), frames=1)
+        time.sleep(delay)  # when the fault comes is the input here
+        kill(stack, "tool_web_search")
+        chat.follow(turn, timeout=ENDS_WITHIN)
+    assert turn.tools == [("web_search", "started"), ("web_search", "completed")]
+    check_conversation_goes_on(tenant, turn, words)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.5, 1.0])
+def test_issue_is_created_at_most_once_when_the_tools_worker_is_killed(
+    delay: float, tenant: Tenant, stack: Stack
+) -> None:
+    connect(tenant, stack, "backlog", config={"projects": ["OPS"]})
+    equip(tenant, "backlog_create")
+    summary = f"Killed{tenant.user['username']}"
+    words = use("backlog_create", project_key="OPS", summary=summary)
+    with tenant.chat() as chat:
+        turn = chat.start(tenant.chatbot_id, words)
+        chat.send(approve(turn, until_waiting(chat, turn)))
+        time.sleep(delay)  # when the fault comes is the input here
+        kill(stack, "tool_backlog_create")
+        chat.follow(turn, timeout=ENDS_WITHIN)
+    [call] = tenant.messages(turn.ack["conversation_id"])[-1]["tool_calls"]
+    found = requests.get(
+        f"{stack.outputs['providers_url']}/backlog/api/v2/issues",
+        params={"apiKey": "backlog-local", "keyword": summary},
+        timeout=10,
+    ).json()
+    assert len(found) <= 1
+    assert call["status"] == "failed" or len(found) == 1
+    assert call["status"] == "completed" or "not known" in call["output"]
+    check_conversation_goes_on(tenant, turn, words)
 
 
 def test_one_resource_when_workers_are_killed_between_write_and_answer(

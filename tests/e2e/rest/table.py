@@ -199,6 +199,7 @@ ROWS = [
     Row(f"PATCH {W}/roles/{{role_id}}", "roles:write", 412, lambda _: {"name": "Other"}),
     Row(f"DELETE {W}/roles/{{role_id}}", "roles:write", 412),
     Row(f"GET {W}/models", "chatbots:read"),
+    Row(f"GET {W}/tools", "chatbots:read"),
     Row(f"GET {W}/chatbots", "chatbots:read"),
     Row(f"POST {W}/chatbots", "chatbots:write", 201, lambda _: {"name": _name()}),
     Row(f"GET {W}/chatbots/{{chatbot_id}}", "chatbots:read"),

@@ -38,6 +38,7 @@ LISTS = {
     "permissions",
     "roles",
     "sources",
+    "tools",
     "users",
     "workspaces",
 }

@@ -266,7 +266,7 @@ KINDS = {
     f"{W}/documents": Kind(written, unwritten),
     f"{W}/audit": stored("audit_log", "action, resource_type", "'create', 'test'"),
 }
-OF_THE_ENVIRONMENT = {f"{W}/permissions", f"{W}/models"}  # nothing comes or goes
+OF_THE_ENVIRONMENT = {f"{W}/permissions", f"{W}/models", f"{W}/tools"}  # nothing comes or goes
 LISTS = [row for row in rows() if "page" in route_of(row).parameters]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from chatbot import database
 from chatbot.database import StatementFailed
+from chatbot.errors import Conflict
 from functions.documents.handler import REMOVE, SEARCH
 from functions.embed import index
 from functions.embed.index import Chunk
@@ -183,6 +184,36 @@ def test_removed_document_stays_away_when_its_events_come_late(
     assert texts(search(ours, "here back")) == ["back"]
     remove(cluster, {**document, "version": 8})
     assert search(ours, "here back") == []
+
+
+def test_nothing_is_removed_or_stored_when_the_workspace_is_gone(cluster: Cluster) -> None:
+    gone: dict[str, Any] = {
+        "document_id": str(uuid.uuid4()),
+        "workspace_id": str(uuid.uuid4()),
+        "version": 1,
+    }
+    with cluster.as_login("worker"):
+        params = {"id": gone["document_id"], "version": 1}
+        assert database.system(gone["workspace_id"], REMOVE, params) is False
+        index.remove(gone)
+        with pytest.raises(Conflict):
+            index.replace({**gone, "title": "t", "url": None}, [])
+
+
+def test_failed_version_has_no_chunks_and_is_stored_when_it_is_tried_again(
+    cluster: Cluster, tenants: tuple[Tenant, Tenant]
+) -> None:
+    ours, theirs = tenants
+    document = row(ours)
+    store(cluster, document, "The code is 1111.")
+    store(cluster, row(theirs), "The code is 3333.")
+    edited = {**document, "version": 2}
+    assert store(cluster, edited)
+    assert search(ours, "code") == []
+    assert texts(search(theirs, "code")) == ["The code is 3333."]
+    assert not store(cluster, document, "The code is 1111.")
+    assert store(cluster, edited, "The code is 2222.")
+    assert texts(search(ours, "code")) == ["The code is 2222."]
 
 
 def test_large_document_is_stored_whole_or_not_at_all(

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -774,3 +775,72 @@ def test_time_in_expressions_is_the_time_of_day(stack: Server) -> None:
     found = json.loads(run(stack, states)["output"])
     for milliseconds in found:
         assert before - 1 <= milliseconds <= time.time() * 1000
+
+
+def test_tasks_in_a_map_wait_for_tokens_that_an_item_keeps(stack: Server) -> None:
+    """ "For AWS SDK service integrations … Wait for a Callback with Task Token"; each iteration has
+    a token of its own. A refused call is an error of the service, named as its SDK names it."""
+    table = f"calls-{uuid.uuid4().hex[:8]}"
+    dynamodb = stack.client("dynamodb")
+    dynamodb.create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    dynamodb.put_item(TableName=table, Item={"id": {"S": "decided"}, "decision": {"S": "no"}})
+    wait = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::aws-sdk:dynamodb:updateItem.waitForTaskToken",
+        "Arguments": {
+            "TableName": table,
+            "Key": {"id": {"S": "{% $states.input.id %}"}},
+            "UpdateExpression": "SET task_token = :token",
+            "ConditionExpression": "attribute_not_exists(decision)",
+            "ExpressionAttributeValues": {":token": {"S": TOKEN}},
+        },
+        "TimeoutSeconds": "{% $states.input.seconds %}",
+        "Output": "{% $states.input.id & ': ' & $states.result.said %}",
+        "Catch": [
+            {
+                "ErrorEquals": ["States.ALL"],
+                "Output": "{% $states.input.id & ': ' & $states.errorOutput.Error %}",
+                "Next": "Caught",
+            }
+        ],
+        "End": True,
+    }
+    processor = {"StartAt": "Wait", "States": {"Wait": wait, **CATCHING}}
+    states = {
+        "Each": {
+            "Type": "Map",
+            "Items": "{% $states.input.items %}",
+            "MaxConcurrency": 8,
+            "ItemProcessor": {"ProcessorConfig": {"Mode": "INLINE"}, **processor},
+            "End": True,
+        }
+    }
+    items = [
+        {"id": "one", "seconds": 60},
+        {"id": "two", "seconds": 60},
+        {"id": "late", "seconds": 1},
+        {"id": "decided", "seconds": 60},
+    ]
+    execution = start(stack, machine(stack, states), {"items": items})
+
+    def token(name: str) -> Any:
+        item = dynamodb.get_item(TableName=table, Key={"id": {"S": name}}).get("Item", {})
+        return item.get("task_token", {}).get("S")
+
+    tokens = {name: wait_until(partial(token, name), 15) for name in ("one", "two")}
+    assert tokens["one"] != tokens["two"]
+    for name, given in tokens.items():
+        stack.client("stepfunctions").send_task_success(
+            taskToken=given, output=json.dumps({"said": f"yes, {name}"})
+        )
+    assert json.loads(end(stack, execution)["output"]) == [
+        "one: yes, one",
+        "two: yes, two",
+        "late: States.Timeout",
+        "decided: DynamoDb.ConditionalCheckFailedException",
+    ]

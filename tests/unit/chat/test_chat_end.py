@@ -144,7 +144,7 @@ def test_end_is_tried_again_when_another_transaction_is_at_its_items(
     [
         ({"error": "RetryLater"}, "failed", "model_unavailable"),
         ({"error": "Sandbox.Timedout"}, "failed", "interrupted"),
-        ({"delivered": {}}, "failed", "interrupted"),
+        ({}, "failed", "interrupted"),
     ],
 )
 def test_turn_is_failed_when_the_machine_brings(
@@ -158,7 +158,7 @@ def test_turn_is_failed_when_the_machine_brings(
     assert final["error"]["detail"]
 
 
-@pytest.mark.parametrize("event", [{"error": "RetryLater"}, {"delivered": {}}])
+@pytest.mark.parametrize("event", [{"error": "RetryLater"}, {}])
 def test_turn_is_cancelled_when_that_was_asked_and_nobody_produces(
     event: dict[str, Any], world: World, ann: str
 ) -> None:

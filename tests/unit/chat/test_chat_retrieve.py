@@ -40,8 +40,9 @@ class Library:
         self.embedded += texts
         return [[0.0] * 1024 for _ in texts]
 
-    def store(self, name: str, workspace_id: str = WORKSPACE, source_id: str = SOURCE) -> None:
-        row = {"document_id": name, "workspace_id": workspace_id, "source_id": source_id}
+    def store(self, name: str, **fields: str) -> None:
+        row = {"document_id": name, "workspace_id": WORKSPACE, "source_id": SOURCE}
+        row |= {"status": "embedded", **fields}
         aws.client("dynamodb").put_item(TableName=settings().documents_table, Item=tables.pack(row))
 
     def drop(self, name: str) -> None:
@@ -144,13 +145,35 @@ def of_another_source(library: Library) -> None:
     library.store("a", source_id="another")
 
 
-@pytest.mark.parametrize("change", [gone, theirs, of_another_source])
+def outdated(library: Library) -> None:
+    library.store("a", status="failed")
+
+
+@pytest.mark.parametrize("change", [gone, theirs, of_another_source, outdated])
 def test_document_is_not_cited_when_by_the_end_it_is(
     world: World, library: Library, change: Callable[[Library], None]
 ) -> None:
     world.chatbot["knowledge"] = {"enabled": True, "top_k": 4, "source_ids": [SOURCE]}
     _, final = turn(world, "Who pays?", "They do [1].", lambda: change(library), " And [2].")
     assert [citation["document_id"] for citation in final["citations"]] == ["b"]
+
+
+def test_citations_are_whole_when_the_table_answers_for_one_document_at_a_time(
+    world: World, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dynamodb = aws.client("dynamodb")
+    get = dynamodb.batch_get_item
+
+    def reluctant(RequestItems: Any) -> Any:  # noqa: N803
+        [(table, asked)] = RequestItems.items()
+        first, *rest = asked["Keys"]
+        answer = get(RequestItems={table: {**asked, "Keys": [first]}})
+        left = {table: {**asked, "Keys": rest}} if rest else {}
+        return {**answer, "UnprocessedKeys": left}
+
+    monkeypatch.setattr(dynamodb, "batch_get_item", reluctant)
+    _, final = turn(world, "Who pays?", "They do [1, 2].")
+    assert [citation["document_id"] for citation in final["citations"]] == ["a", "b"]
 
 
 def test_partial_answer_cites_what_it_used_when_the_turn_is_cancelled(

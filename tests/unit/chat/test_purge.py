@@ -86,6 +86,7 @@ def rows(world: World, monkeypatch: pytest.MonkeyPatch) -> Rows:
         Bucket=settings().documents_bucket,
         CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
     )
+    monkeypatch.setattr(steps, "WAIT_SECONDS", 0)
     monkeypatch.setattr(database, "call", made.call)
     monkeypatch.setattr(database, "system", made.system)
     return made
@@ -258,6 +259,33 @@ def test_sources_and_documents_of_a_workspace_go_and_those_of_another_stay(
     assert rows.sources == {WORKSPACE: [], ELSEWHERE: [kept]}
     run("workspace", WORKSPACE)
     assert mentions(kept) == whole
+
+
+def test_purge_finds_what_the_index_does_not_show_and_what_is_stored_meanwhile(
+    world: World, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.client("scheduler").create_schedule_group(Name=settings().source_schedule_group)
+    rows.workspaces = [WORKSPACE]
+    source_id = stock(WORKSPACE, rows)
+    document_id = documents.document_id(source_id, "1")
+    query = tables.query
+
+    def lagging(table: str, *arguments: Any, **options: Any) -> Any:
+        if (table, options.get("IndexName")) == ("documents", "by_workspace"):
+            return iter(())
+        return query(table, *arguments, **options)
+
+    late = f"embeddings/{WORKSPACE}/{document_id}/1-late.jsonl.gz"
+
+    def embed_ends(_: float) -> None:
+        monkeypatch.setattr("functions.purge.steps.time.sleep", lambda _: None)
+        aws.client("s3").put_object(Bucket=settings().documents_bucket, Key=late, Body=b"")
+
+    monkeypatch.setattr(tables, "query", lagging)
+    monkeypatch.setattr("functions.purge.steps.time.sleep", embed_ends)
+    run("workspace", WORKSPACE)
+    assert mentions(WORKSPACE, source_id) == []
+    assert knowledge() == ["signing"]
 
 
 def test_running_turn_is_ended_when_its_workspace_is_purged(world: World, rows: Rows) -> None:

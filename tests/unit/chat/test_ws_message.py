@@ -285,7 +285,7 @@ def test_quota_of_the_workspace_holds_when_it_is(
 
 def test_tokens_are_reserved_then_settled_when_a_turn_runs(world: World) -> None:
     month = identifiers.timestamp(now_ms())[:7]
-    world.quota = {"monthly_tokens": 150}
+    world.quota = {"monthly_tokens": 160}
     ann = world.connect("ann")
     ack = world.chat(ann)
     assert world.usage(f"QUOTA#{month}")["tokens"] > 100

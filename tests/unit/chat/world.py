@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from chatbot import aws, connections, database, purging
 from chatbot.connections import Connection
-from chatbot.errors import Forbidden, NotFound, Unauthorized
+from chatbot.errors import Forbidden, NotFound, RetryLater, Unauthorized
 from chatbot.settings import settings
+from chatbot.tool_calls import Call, tool
 from functions.chat_end import handler as chat_end
 from functions.chat_stream import handler as chat_stream
 from functions.chat_stream import model
@@ -159,6 +160,22 @@ class Model:
     def says(self, *texts: Any) -> None:
         self.scripts.append([*texts, *self.END])
 
+    def asks(self, *calls: tuple[str, str, Any], text: str = "") -> None:
+        """The next call's answer: a text, then (tool_use_id, tool, input) to be used."""
+        steps: list[Any] = [text] if text else []
+        for key, name, value in calls:
+            written = value if isinstance(value, str) else json.dumps(value)
+            half = len(written) // 2
+            steps += [
+                {"contentBlockStart": {"start": {"toolUse": {"toolUseId": key, "name": name}}}},
+                *(
+                    {"contentBlockDelta": {"delta": {"toolUse": {"input": c}}}}
+                    for c in (written[:half], written[half:])
+                ),
+                {"contentBlockStop": {"contentBlockIndex": 1}},
+            ]
+        self.scripts.append([*steps, {"messageStop": {"stopReason": "tool_use"}}, self.END[1]])
+
     def converse_stream(self, **request: Any) -> dict[str, Any]:
         self.requests.append(request)
         script = self.scripts.pop(0) if self.scripts else ["Hello", " there.", *self.END]
@@ -203,6 +220,7 @@ class Machine:
 
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     lost: bool = False
 
     def start_execution(self, stateMachineArn: str, name: str, input: str) -> None:  # noqa: A002, ARG002, N803
@@ -211,6 +229,10 @@ class Machine:
         if name in self.inputs:
             raise error("ExecutionAlreadyExists")
         self.inputs[name] = json.loads(input)
+
+    def send_task_success(self, taskToken: str, output: str) -> None:  # noqa: N803
+        assert json.loads(output) == {}
+        self.tokens.append(taskToken)
 
     def stop_execution(self, executionArn: str, error: str) -> None:  # noqa: ARG002, N803
         self.stopped.append(executionArn.rsplit(":", 1)[1])
@@ -221,6 +243,7 @@ class LambdaContext:
     """`ends` is on the clock of time.monotonic()."""
 
     ends: float = field(default_factory=lambda: time.monotonic() + 900)
+    aws_request_id: str = field(default_factory=lambda: str(uuid4()))
 
     def get_remaining_time_in_millis(self) -> int:
         return int((self.ends - time.monotonic()) * 1000)
@@ -234,9 +257,11 @@ class World:
         aws.client("sqs").create_queue(QueueName="turn-watch")
         self.gateway, self.model, self.machine = Gateway(), Model(), Machine()
         self.purges = Machine()
+        self.tools: dict[str, Callable[[Call], object]] = {}
         self.audited: list[dict[str, Any]] = []
         self.users: dict[str, int] = {USER: 1, OTHER_USER: 1}
         self.permissions: dict[str, list[str]] = {USER: ["chat:use"]}
+        self.workspace_id = WORKSPACE
         self.quota: dict[str, Any] = {}
         self.chatbot: dict[str, Any] = {
             "id": CHATBOT,
@@ -247,7 +272,10 @@ class World:
             "temperature": 0.5,
             "top_p": None,
             "max_tokens": 100,
+            "tools": [],
+            "max_tool_rounds": 5,
             "knowledge": {"enabled": False, "top_k": 5},
+            "guardrail_enabled": False,
         }
         real = aws.client
         one_at_a_time(real("dynamodb"), monkeypatch)
@@ -275,8 +303,14 @@ class World:
                 "username": "ann",
                 "email": "a@b",
             },
-            "workspace": {"id": WORKSPACE, "name": "Works", "slug": "works", "quota": self.quota},
+            "workspace": {
+                "id": self.workspace_id,
+                "name": "Works",
+                "slug": "works",
+                "quota": self.quota,
+            },
             "chatbot": self.chatbot,
+            "permissions": self.permissions[params["user_id"]],
         }
 
     def _query(self, caller: Any, statement: str, params: Any = None, **options: Any) -> Any:
@@ -330,14 +364,14 @@ class World:
         """The answer's frames as the contract's simplest client keeps them: by `seq`, once."""
         kept: dict[int, Frame] = {}
         for frame in self.got(connection_id):
-            if frame["type"] == "assistant" and frame["message_id"] == message_id:
+            if frame["type"] in ("assistant", "tool") and frame["message_id"] == message_id:
                 kept.setdefault(frame["seq"], frame)
         return list(kept.values())
 
     # --- the machinery
 
-    def stream(self, message_id: str, context: Any = None) -> dict[str, Any]:
-        event = {"message_id": message_id, "request_id": "request"}
+    def stream(self, message_id: str, context: Any = None, rounds: int = 0) -> dict[str, Any]:
+        event = {"message_id": message_id, "request_id": "request", "rounds": rounds}
         made = chat_stream.handler(event, context or LambdaContext())
         answer: dict[str, Any] = json.loads(json.dumps(made))
         return answer
@@ -345,9 +379,24 @@ class World:
     def end(self, result: dict[str, Any]) -> dict[str, Any]:
         return chat_end.handler(result, None)
 
+    def run_tool(self, item: dict[str, Any]) -> None:
+        """One try of the state RunTool, and EndTool where it fails for good."""
+        run = tool(self.tools[item["tool"]])
+        try:
+            run(item, LambdaContext())
+        except RetryLater:
+            raise
+        except Exception as error:  # noqa: BLE001  as the machine catches all
+            self.end({**item, "error": type(error).__name__})
+
     def run(self, message_id: str) -> dict[str, Any]:
-        """The machine's way: stream, then end."""
-        return self.end(self.stream(message_id))
+        """The machine's way: stream, run tools, stream, then end."""
+        result = self.stream(message_id)
+        while "calls" in result:
+            for item in result["calls"]:
+                self.run_tool(item)
+            result = self.stream(message_id, rounds=result["rounds"])
+        return self.end(result)
 
     def die(self, message_id: str) -> None:
         """What EventBridge tells of an execution that died."""
@@ -389,17 +438,19 @@ class World:
         return found
 
     def usage(self, item: str) -> dict[str, Any]:
-        return self.item(settings().usage_table, workspace_id=WORKSPACE, item=item) or {}
+        """A row of the table `usage`, of the workspace that the user is in."""
+        return self.item(settings().usage_table, workspace_id=self.workspace_id, item=item) or {}
 
     def check_ended(self, connection_id: str, ack: Frame) -> Frame:
         """Assert what holds of every turn that ended, and return its final frame."""
         frames = self.frames(connection_id, ack["message_id"])
         assert [frame["seq"] for frame in frames] == list(range(1, len(frames) + 1))
-        finals = [frame for frame in frames if frame["status"] in FINAL]
+        spoken = [frame for frame in frames if frame["type"] == "assistant"]
+        finals = [frame for frame in spoken if frame["status"] in FINAL]
         assert len(finals) == 1
         final = finals[0]
         assert final is frames[-1]
-        text = "".join(frame["content"] for frame in frames[:-1])
+        text = "".join(frame["content"] for frame in spoken[:-1])
         assert final.get("content", text) == text
         stored = self.message(ack["conversation_id"], ack["message_id"])
         assert stored["content"] == text

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chatbot.errors import BadInput
 from functions.ingest_backlog import issues
 from localstack.providers.faults import Fault
 from localstack.providers.server import World
@@ -124,15 +125,24 @@ def test_deletions_and_changes_come_from_the_feed_of_activities(
     assert answer["counts"]["fetched"] == answer["counts"]["changed"] == 4
 
 
-def test_more_activities_than_a_page_holds_are_followed(machine: Machine, providers: World) -> None:
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_more_activities_than_a_page_holds_are_followed(
+    newest_first: bool, machine: Machine, providers: World
+) -> None:
     source = machine.source("backlog")
     source.run()
+    providers.backlog.delete_issue(4)
+    providers.backlog.newest_first = newest_first
     for number in range(150):
         providers.backlog.put_wiki(301, "Home", f"Version {number}")
     providers.backlog.delete_issue(5)
     source.run()
     assert "Version 149" in source.text("OPS/wikis/301")
-    assert "OPS/issues/1005" not in source.rows()
+    assert not {"OPS/issues/1004", "OPS/issues/1005"} & set(source.rows())
+    providers.requests.clear()
+    source.run()
+    asked = [request for request in providers.requests if "activities" in request["path"]]
+    assert len(asked) == 1
 
 
 def test_run_goes_on_without_a_feed_of_activities(machine: Machine, providers: World) -> None:
@@ -155,6 +165,22 @@ def test_rate_limit_is_waited_for_until_its_reset(machine: Machine, providers: W
     assert len(source.waits) == 1
     assert 38 <= source.waits[0] <= 42
     assert answer["counts"]["fetched"] == 8
+
+
+def test_issue_of_a_time_to_come_hides_no_later_change(machine: Machine, providers: World) -> None:
+    providers.backlog.put_issue(6, updated="2199-01-01T00:00:00Z")
+    source = machine.source("backlog", include=["issues"])
+    source.run()
+    del providers.backlog.activities[:]
+    providers.backlog.put_issue(7, summary="Later than that, by any right clock")
+    source.run()
+    assert "OPS/issues/1007" in source.rows()
+
+
+def test_only_project_that_is_unknown_fails_the_run(machine: Machine) -> None:
+    with pytest.raises(BadInput, match="404") as error:
+        machine.source("backlog", projects=["NONE"]).sync()
+    assert "backlog-local" not in str(error.value)
 
 
 def test_unknown_project_makes_the_run_partial(machine: Machine) -> None:

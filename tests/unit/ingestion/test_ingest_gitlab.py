@@ -1,8 +1,11 @@
 """GitLab's traps, one by one."""
 
+from typing import Any
+
 import pytest
 
 from chatbot.errors import BadInput
+from chatbot.fetching import TooLarge
 from functions.ingest_gitlab import api
 from localstack.providers.faults import Fault
 from localstack.providers.server import World
@@ -137,6 +140,47 @@ def test_wiki_page_that_is_missing_is_deleted_and_a_changed_one_replaced(
     assert f"{PATH}/-/wikis/releases/calendar" not in source.rows()
     assert "Wednesday" in source.text(f"{PATH}/-/wikis/on-call")
     assert (answer["counts"]["deleted"], answer["counts"]["changed"]) == (1, 1)
+
+
+def test_wiki_is_read_page_by_page_when_its_texts_are_too_many_for_one_answer(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = api.page
+
+    def narrow(run: Any, path: str, parameters: Any, following: str | None = None) -> Any:
+        if "with_content" in parameters:
+            raise TooLarge("more than 1 byte")
+        return page(run, path, parameters, following)
+
+    whole, narrowed = (machine.source("gitlab", include=["wikis"]) for _ in range(2))
+    whole.run()
+    monkeypatch.setattr(api, "page", narrow)
+    narrowed.run()
+    assert narrowed.texts() == whole.texts() != {}
+
+
+def test_page_whose_name_cannot_be_written_fails_alone(machine: Machine, providers: World) -> None:
+    providers.gitlab.put_wiki("a\ud800", "Odd", "Text.")
+    providers.gitlab.put_wiki("長" * 500, "Long", "The mast is 12 metres high.")
+    source = machine.source("gitlab", include=["wikis"])
+    answer = source.run()
+    assert answer["error"] is None
+    assert (answer["counts"]["failed"], answer["counts"]["changed"]) == (1, 4)
+    [long] = [name for name in source.rows() if "長" in name]
+    assert len(long.encode()) <= 1000
+    assert "12 metres" in source.text(long)
+    providers.gitlab.delete_wiki("長" * 500)
+    assert source.run()["counts"]["deleted"] == 1
+    assert long not in source.rows()
+
+
+def test_issue_of_a_time_to_come_hides_no_later_change(machine: Machine, providers: World) -> None:
+    providers.gitlab.put("issues", 5, updated_at="2199-01-01T00:00:00.000Z")
+    source = machine.source("gitlab", include=["issues"])
+    source.run()
+    providers.gitlab.put("issues", 6, title="Later than that, by any right clock")
+    source.run()
+    assert f"{PATH}/-/issues/6" in source.rows()
 
 
 def test_wiki_list_that_broke_deletes_nothing(machine: Machine, providers: World) -> None:

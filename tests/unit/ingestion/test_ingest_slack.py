@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chatbot.aws import client
 from chatbot.errors import BadInput
 from localstack.providers.faults import Fault
 from localstack.providers.server import World
@@ -138,6 +139,55 @@ def test_rate_limit_ends_a_call_and_nothing_is_read_twice(
     assert source.waits
     assert set(source.waits) == {30}
     assert answer["counts"]["fetched"] == len(source.rows()) == 7
+
+
+def test_channel_that_is_gone_is_swept_and_an_archived_one_stays(
+    machine: Machine, providers: World
+) -> None:
+    source = machine.source("slack")
+    source.run()
+    providers.slack.channels[OPS]["is_archived"] = True
+    del providers.slack.channels["C02ENG"]
+    assert source.run()["counts"]["deleted"] == 0  # until all is listed again
+    answer = source.sync()
+    assert answer["error"] is None
+    assert {name.split("__")[0] for name in source.rows()} == {OPS, "C04FIN"}
+
+
+def test_private_channel_that_the_bot_has_left_is_swept(machine: Machine, providers: World) -> None:
+    source = machine.source("slack")
+    source.run()
+    providers.slack.channels["C04FIN"]["is_member"] = False
+    source.sync()
+    assert {name.split("__")[0] for name in source.rows()} == {OPS, "C02ENG"}
+
+
+def test_long_thread_is_read_on_from_where_a_rate_limit_stopped_it(
+    machine: Machine, providers: World
+) -> None:
+    parent = providers.slack.post(OPS, "Who was where?", ts="1793900000.000100")
+    for number in range(40):
+        at = f"{1793900001 + number}.000100"
+        providers.slack.post(OPS, f"Truck {number}.", user="U02KEN", ts=at, thread_ts=parent)
+    for page in range(20):  # one request a minute
+        fault = Fault("replies", "rate_limit", after=2 * page, times=1, seconds=60)
+        providers.faults["slack"].append(fault)
+    source = machine.source("slack", channels=[OPS], page_size=2)
+    answer = source.run()
+    text = source.text(f"{OPS}__{parent}")
+    assert [text.count(f"Truck {number}.") for number in range(40)] == [1] * 40
+    assert source.waits == [60] * 20
+    assert (answer["error"], answer["counts"]["failed"]) == (None, 0)
+    asked = [
+        (request["query"]["ts"], request["query"].get("cursor"))
+        for request in providers.requests
+        if request["path"] == "conversations.replies"
+    ]
+    assert max(asked.count(each) for each in asked) == 2  # refused, and then answered
+    left = client("dynamodb").scan(TableName="jobs")["Items"]
+    assert {row["job_id"]["S"] for row in left} == {"CHECKPOINT"}
+    again = source.run()
+    assert again["counts"]["changed"] == 0
 
 
 def test_one_bad_message_does_not_end_the_run(machine: Machine, providers: World) -> None:

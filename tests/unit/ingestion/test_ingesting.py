@@ -5,10 +5,12 @@ import logging
 
 import pytest
 
-from chatbot import ingesting
+from chatbot import ingesting, parts
 from chatbot.aws import client
 from chatbot.errors import BadInput, RetryLater
 from chatbot.settings import settings
+from functions.ingest_backlog import issues as backlog
+from functions.ingest_gitlab import api as gitlab
 from localstack.providers.faults import Fault
 from localstack.providers.server import World
 from tests.unit.conftest import fresh_settings
@@ -22,7 +24,7 @@ def test_call_ends_in_time_and_the_next_goes_on(machine: Machine) -> None:
 
     class Hurried(Context):
         def get_remaining_time_in_millis(self) -> int:
-            self.left -= 20_000
+            self.left -= 10_000
             return self.left
 
     first = source.call("job", Hurried())
@@ -73,10 +75,109 @@ def test_sweep_of_more_than_its_share_deletes_nothing_without_an_operators_word(
         providers.gitlab.delete("issues", number)
     refused = source.sync()
     assert refused["counts"]["deleted"] == 0
+    assert not refused["sweep_due"]
     assert "2 of 5 documents are no longer listed" in refused["error"]
     assert len(source.rows()) == 5
     assert source.sync(max_deleted_percent=50)["counts"]["deleted"] == 2
     assert len(source.rows()) == 3
+
+
+def test_single_deletion_is_followed_however_small_the_source_is(
+    machine: Machine, providers: World
+) -> None:
+    source = machine.source("gitlab", include=["wikis"])
+    for slug in ("home", "on-call"):
+        providers.gitlab.delete_wiki(slug)
+    source.run()
+    assert len(source.rows()) == 1
+    providers.gitlab.delete_wiki("releases/calendar")
+    assert source.sync()["counts"]["deleted"] == 1
+
+
+def test_listing_that_stays_broken_keeps_nothing_else_from_being_read(
+    machine: Machine, providers: World
+) -> None:
+    providers.faults["gitlab"].append(Fault("/issues", "status"))
+    source = machine.source("gitlab")
+    for _ in range(ingesting.MAX_SETBACKS - 1):  # as often as the machine tries again
+        with pytest.raises(RetryLater):
+            source.run("job")
+    answer = source.run("job")
+    assert "HTTP 500" in answer["error"]
+    assert not answer["sweep_due"]
+    assert {name.split("/-/")[1].split("/")[0] for name in source.rows()} == {
+        "merge_requests", "wikis", "files",
+    }  # fmt: skip
+    providers.faults["gitlab"].clear()
+    assert source.run("next")["error"] is None
+    assert f"{PATH}/-/issues/1" in source.rows()
+
+
+@pytest.mark.parametrize("provider", ["slack", "backlog"])
+def test_run_fails_and_says_why_when_nothing_can_be_listed(
+    provider: str, machine: Machine, providers: World
+) -> None:
+    providers.faults[provider].append(Fault("/", "garbage"))
+    with pytest.raises(BadInput, match="the answer is not JSON"):
+        machine.source(provider).run("job")
+
+
+def test_all_is_read_again_when_more_documents_failed_than_are_remembered(
+    machine: Machine, providers: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingesting, "MAX_FAILED", 1)
+    providers.faults["gitlab"].append(Fault("/notes", "garbage"))
+    source = machine.source("gitlab")
+    assert source.run()["counts"]["failed"] == 5
+    providers.faults["gitlab"].clear()
+    answer = source.run()
+    assert (answer["counts"]["fetched"], answer["counts"]["failed"]) == (12, 0)
+    assert answer["counts"]["changed"] == 5
+
+
+def test_run_ends_when_one_document_after_the_other_is_not_to_be_had(
+    machine: Machine, providers: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingesting, "MAX_IN_A_ROW", 2)
+    fault = Fault("/notes", "status")
+    providers.faults["gitlab"].append(fault)
+    source = machine.source("gitlab")
+    with pytest.raises(RetryLater, match="HTTP 500"):
+        source.run("job")
+    assert len(ingesting.load(source.source_id).failed) == 2
+    providers.faults["gitlab"].clear()
+    assert source.run("job")["counts"]["fetched"] == 12
+    assert source.run("next")["counts"]["failed"] == 0
+    assert len(source.rows()) == 12
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "external_id"),
+    [("gitlab", "/notes", f"{PATH}/-/issues/1"), ("backlog", "/comments", "OPS/issues/1001")],
+)
+def test_long_discussion_is_read_on_from_where_a_rate_limit_stopped_it(
+    provider: str,
+    path: str,
+    external_id: str,
+    machine: Machine,
+    providers: World,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gitlab, "PAGE_SIZE", 20)
+    monkeypatch.setattr(backlog, "COUNT", 20)
+    for number in range(90):
+        providers.gitlab.note("issues", 1, f"Said {number}.")
+        providers.backlog.comment(1, f"Said {number}.")
+    for page in range(8):
+        fault = Fault(path, "rate_limit", after=2 * page, times=1, seconds=300)
+        providers.faults[provider].append(fault)
+    source = machine.source(provider, include=["issues"])
+    answer = source.run()
+    assert len(source.waits) > 4
+    assert set(source.waits) == {300}
+    assert answer["error"] is None
+    text = source.text(external_id)
+    assert [text.count(f"Said {number}.") for number in range(90)] == [1] * 90
 
 
 @pytest.mark.parametrize("provider", ["slack", "gitlab", "backlog"])
@@ -91,7 +192,7 @@ def test_listing_that_broke_deletes_nothing(
     providers.faults[provider].append(Fault(listing, kind))
     try:
         answer = source.sync()
-    except RetryLater:
+    except (RetryLater, BadInput):
         pass
     else:
         assert answer["error"]
@@ -164,6 +265,30 @@ def test_credentials_are_in_no_error_log_or_checkpoint(
         leaks = {record.name for record in ours if secret in record.getMessage()}
         assert leaks == set()
         assert secret not in captured.out
+
+
+def test_checkpoint_holds_what_a_very_large_listing_leaves_to_do(machine: Machine) -> None:
+    source = machine.source("backlog")
+    tasks = [["wiki", f"OPS/wikis/{number}", "OPS", number] for number in range(30_000)]
+    ingesting.save(source.source_id, ingesting.Checkpoint(tasks=tasks))
+    assert ingesting.load(source.source_id).tasks == tasks
+
+
+@pytest.mark.parametrize("text", ["{}", "", '{"tasks": []}', parts.squeeze({"unknown": 1})])
+def test_all_is_listed_when_the_checkpoint_is_of_another_release(
+    text: str, machine: Machine
+) -> None:
+    source = machine.source("backlog")
+    source.run()
+    client("dynamodb").put_item(
+        TableName="jobs",
+        Item={
+            "source_id": {"S": source.source_id},
+            "job_id": {"S": "CHECKPOINT"},
+            "checkpoint": {"S": text},
+        },
+    )
+    assert source.run()["counts"]["unchanged"] == 8
 
 
 def test_source_without_credentials_fails_by_name(machine: Machine) -> None:

@@ -21,6 +21,8 @@ def test_nothing_is_lost_or_doubled_when_killed_twice_at_any_request(
     provider: str, machine: Machine, providers: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     providers.slack.configure(page_cap=2)
+    for number in range(3):
+        providers.slack.post("C01OPS", f"Once more {number}.", thread_ts="1793613600.000200")
     whole = machine.source(provider)
     expected = whole.run()
     wanted = outcome(whole)

@@ -114,7 +114,10 @@ class World:
         self._told = now
         found = []
         for number, key in enumerate(sorted({*now, *before})):
-            change: dict[str, Any] = {"SequenceNumber": str(number)}
+            change: dict[str, Any] = {
+                "SequenceNumber": str(number),
+                "Keys": {"document_id": {"S": key}},
+            }
             if key in before:
                 change["OldImage"] = before[key]
             if key in now:
@@ -123,7 +126,7 @@ class World:
                 waits = row["status"] == "pending" and row["attempts"] == 0
                 if now[key] == before.get(key) or not waits:
                     continue
-            name = "MODIFY" if len(change) == 3 else "INSERT" if key in now else "REMOVE"
+            name = "MODIFY" if len(change) == 4 else "INSERT" if key in now else "REMOVE"
             found.append({"eventName": name, "dynamodb": change})
         return found
 
@@ -178,6 +181,17 @@ def world(cloud: None, monkeypatch: pytest.MonkeyPatch) -> World:
             }
             for name, pair in INDEXES.items()
         ],
+    )
+    aws.client("dynamodb").create_table(
+        TableName=settings().jobs_table,
+        KeySchema=[
+            {"AttributeName": "source_id", "KeyType": "HASH"},
+            {"AttributeName": "job_id", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("source_id", "job_id")
+        ],
+        BillingMode="PAY_PER_REQUEST",
     )
     aws.client("s3").create_bucket(
         Bucket=settings().documents_bucket,

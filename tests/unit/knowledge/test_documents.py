@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from chatbot import documents
+from chatbot import aws, documents
 from chatbot.errors import Forbidden
+from chatbot.settings import settings
 from functions.documents.handler import handler
 from tests.unit.conftest import FakeDatabase
 from tests.unit.knowledge.conftest import SOURCE, World
@@ -151,6 +152,24 @@ def test_document_stays_when_it_has_changed_since_it_was_read(world: World) -> N
     assert ask("DELETE", path, headers={"if-match": tag}).status == 412
     tag = ask("GET", path).headers["ETag"]
     assert ask("DELETE", path, headers={"if-match": tag}).status == 204
+
+
+def test_deleted_document_of_a_source_stays_away_when_a_run_reads_it_again(world: World) -> None:
+    world.put("Text.")
+    path = f"{PATH}/{world.row()['document_id']}"
+    assert ask("DELETE", path).status == 204
+    assert world.put("Text.", run="2") == "unchanged"
+    assert world.put("Text, changed.", run="3") == "unchanged"
+    assert world.rows() == {}
+    assert ask("GET", path).status == 404
+    assert world.put("Another.", "2") == "changed"
+
+
+def test_deleted_document_by_hand_leaves_no_note(world: World) -> None:
+    made = ask("POST", PATH, NEW).json
+    assert ask("DELETE", f"{PATH}/{made['id']}").status == 204
+    jobs = aws.client("dynamodb").scan(TableName=settings().jobs_table)["Items"]
+    assert jobs == []
 
 
 def test_search_is_one_statement_in_the_checked_workspace(may: FakeDatabase, world: World) -> None:

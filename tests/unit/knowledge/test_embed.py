@@ -58,6 +58,49 @@ def test_title_and_link_are_replaced_when_the_text_stays(world: World, field: st
     assert world.row()["status"] == "embedded"
 
 
+def test_old_text_is_not_found_any_more_when_an_edit_cannot_be_embedded(world: World) -> None:
+    world.put("The code is 1111.")
+    world.run()
+    world.put("The code is 2222, said the poison.")
+    world.run()
+    row = world.row()
+    assert (row["status"], row["chunk_count"]) == ("failed", 0)
+    assert not world.found()
+    assert len(world.dead_letters()) == 1
+    world.titan.poison = "nothing of the kind"
+    assert documents.replay(row["document_id"])
+    world.run()
+    assert world.found() == ["The code is 2222, said the poison."]
+    assert len(world.objects()) == 2
+
+
+def test_superseded_versions_leave_the_bucket_when_a_newer_one_is_stored(world: World) -> None:
+    world.put("One.")
+    world.run()
+    world.put("Two.")
+    between = world.records()
+    world.put("Three.")
+    newest = world.records()
+    assert world.embed(between) == world.embed(newest) == []
+    assert world.found() == ["Three."]
+    assert len(world.objects()) == 2
+    assert world.row()["text_key"] in world.objects()
+    world.put("One.")  # as it was at first
+    world.run()
+    assert world.found() == ["One."]
+    assert len(world.objects()) == 2
+
+
+def test_changes_of_a_document_are_served_in_order_when_they_come_together(world: World) -> None:
+    world.put("Text.")
+    [added] = world.records()
+    documents.remove(world.row()["document_id"])
+    [removed] = world.records()
+    assert world.embed([added, removed]) == []
+    assert not world.found()
+    assert world.objects() == set()
+
+
 def test_stale_event_changes_nothing_when_a_newer_version_is_there(world: World) -> None:
     world.put("Old.")
     stale = world.records()
@@ -108,7 +151,7 @@ def test_poison_ends_failed_and_in_the_dead_letters_while_others_pass(world: Wor
     assert world.run() == embed.ATTEMPTS
     assert world.found("good") == ["This is food."]
     bad = world.row("bad")
-    assert (bad["status"], world.found("bad")) == ("failed", None)
+    assert (bad["status"], world.found("bad")) == ("failed", [])
     assert documents.document_json(bad)["error"]
     assert "poison" not in bad["error"]
     (letter,) = world.dead_letters()

@@ -7,10 +7,9 @@ or that has no producer to cancel.
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from typing import Any
 
-from chatbot import connections, conversations, log, tables, turns
+from chatbot import connections, conversations, log, quotas, tables, tool_rounds, turns
 from chatbot.errors import Gone
 from chatbot.identifiers import now_ms, timestamp
 from chatbot.settings import settings
@@ -19,11 +18,11 @@ from chatbot.turns import Head, Outcome
 SENDERS = 16
 SEND_ATTEMPTS = 6
 ATTEMPTS = 60
+MESSAGE_BYTES = 380_000  # its text and its tools' calls; a DynamoDB item holds 400 KB
 
 INTERRUPTED = Outcome.failed("interrupted", "The answer was interrupted.")
 
 type Verdict = Callable[[Head], Outcome]
-type Delivered = Mapping[str, tuple[str, int]]  # connection → (resume mark, last seq it has)
 
 
 def interrupted(head: Head) -> Outcome:
@@ -46,6 +45,8 @@ def close(message_id: str, verdict: Verdict) -> Head | None:
             return head
         stored = list(turns.frames(message_id))
         end = _End(head, verdict(head), turns.text_of(stored), len(stored) + 1)
+        if head.spent is not None:
+            end.rounds = tool_rounds.stored(message_id)
         try:
             tables.transact(end.actions(in_conversation))
         except tables.TransactionCanceled as canceled:
@@ -68,14 +69,13 @@ class _End:
     def __init__(self, head: Head, outcome: Outcome, text: str, seq: int) -> None:
         self.head, self.outcome, self.text, self.seq = head, outcome, text, seq
         self.at = now_ms()
-        self.usage = outcome.usage or {
-            "input_tokens": head.input_estimate,
-            "output_tokens": estimate_tokens(text),
-            "estimated": True,
-        }
+        self.rounds: list[tool_rounds.Round] = []
+        self.used = outcome.usage or _unfinished_usage(head, text)
+        self.usage = quotas.shown(self.used)
 
     def actions(self, in_conversation: bool) -> list[dict[str, Any]]:
-        actions = [self._final_frame(), self._turn_head(), self._running_row(), *self._usage()]
+        settled = quotas.closing(self.head, self.used)
+        actions = [self._final_frame(), self._turn_head(), self._running_row(), *settled]
         if in_conversation:
             actions += [self._message(), self._conversation()]
         return actions
@@ -107,7 +107,7 @@ class _End:
         }
 
     def _turn_head(self) -> dict[str, Any]:
-        return update(
+        return tables.update(
             settings().turns_table,
             turns.key(self.head.message_id),
             "SET #status = :ended, #result = :result, ended_at = :at, final_seq = :seq"
@@ -118,8 +118,9 @@ class _End:
                 ":result": self.outcome.status,
                 ":at": self.at,
                 ":seq": self.seq,
+                **quotas.as_reserved(self.head),
             },
-            "#status = :running",
+            f"#status = :running AND {quotas.AS_RESERVED}",
             {"#status": "status", "#snapshot": "snapshot", "#result": "result"},
         )
 
@@ -131,52 +132,12 @@ class _End:
             }
         }
 
-    def _usage(self) -> list[dict[str, Any]]:
-        head, table = self.head, settings().usage_table
-        asked, said = self.usage["input_tokens"], self.usage["output_tokens"]
-        cost = head.cost(asked, said)
-        day = timestamp(self.at)[:10]
-        item = f"DAY#{day}#{head.user_id}#{head.chatbot_id}#{head.model_id}"
-
-        def key(item: str) -> dict[str, str]:
-            return {"workspace_id": head.workspace_id, "item": item}
-
-        return [
-            update(table, key("RUNNING"), "ADD turns :less", {":less": -1}),
-            update(
-                table,
-                key(f"QUOTA#{head.quota_month}"),
-                "ADD tokens :tokens, cost :cost",
-                {
-                    ":tokens": asked + said - head.reserved_tokens,
-                    ":cost": cost - Decimal(head.reserved_cost),
-                },
-            ),
-            update(
-                table,
-                key(item),
-                "SET #day = :day, user_id = :user, chatbot_id = :chatbot, model_id = :model"
-                " ADD turns :one, input_tokens :input, output_tokens :output, cost :cost",
-                {
-                    ":day": day,
-                    ":user": head.user_id,
-                    ":chatbot": head.chatbot_id,
-                    ":model": head.model_id,
-                    ":one": 1,
-                    ":input": asked,
-                    ":output": said,
-                    ":cost": cost,
-                },
-                names={"#day": "day"},
-            ),
-        ]
-
     def _message(self) -> dict[str, Any]:
-        return update(
+        return tables.update(
             settings().conversations_table,
             conversations.message_key(self.head.conversation_id, self.head.message_id),
             "SET content = :text, #status = :status, stop_reason = :reason, #usage = :usage,"
-            " #error = :error, citations = :citations, updated_at = :at",
+            " #error = :error, citations = :citations, tool_calls = :calls, updated_at = :at",
             {
                 ":text": self.text,
                 ":status": self.outcome.status,
@@ -184,6 +145,9 @@ class _End:
                 ":usage": self.usage,
                 ":error": self.outcome.error,
                 ":citations": self.outcome.citations,
+                ":calls": tool_rounds.for_message(
+                    self.rounds, MESSAGE_BYTES - len(self.text.encode())
+                ),
                 ":at": timestamp(self.at),
             },
             "attribute_exists(conversation_id)",
@@ -191,7 +155,7 @@ class _End:
         )
 
     def _conversation(self) -> dict[str, Any]:
-        return update(
+        return tables.update(
             settings().conversations_table,
             conversations.head_key(self.head.conversation_id),
             "SET last_message_at = :at, updated_at = :at REMOVE running_turn ADD version :one",
@@ -200,31 +164,13 @@ class _End:
         )
 
 
-def update(
-    table: str,
-    key: Mapping[str, Any],
-    change: str,
-    values: Mapping[str, Any],
-    condition: str | None = None,
-    names: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """An update as an action of a transaction."""
-    action: dict[str, Any] = {
-        "TableName": table,
-        "Key": tables.pack(key),
-        "UpdateExpression": change,
-        "ExpressionAttributeValues": tables.pack(values),
-    }
-    if condition:
-        action["ConditionExpression"] = condition
-    if names:
-        action["ExpressionAttributeNames"] = names
-    return {"Update": action}
-
-
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a text has: one for four bytes, at least."""
-    return (len(text.encode("utf-8", "replace")) + 3) // 4
+def _unfinished_usage(head: Head, text: str) -> dict[str, Any]:
+    """The usage of a turn whose model did not get to count: of its rounds, and an estimate of
+    what was under way."""
+    if head.spent is not None and not head.input_estimate:
+        return head.spent
+    said = quotas.estimate_tokens(text) - (head.spent["output_tokens"] if head.spent else 0)
+    return head.counted(head.input_estimate, max(said, 0), estimated=True)
 
 
 def final_frame(head: Head, seq: int, message: Mapping[str, Any]) -> str:
@@ -250,22 +196,20 @@ def final_frame(head: Head, seq: int, message: Mapping[str, Any]) -> str:
     return text
 
 
-def deliver(head: Head, delivered: Delivered | None = None) -> None:
+def deliver(head: Head) -> None:
     """Send an ended turn's frames to its followers: to each what it has not got, the final last.
 
-    `delivered` says what the producer has sent. Somebody else's delivery of the same turn, or one
-    that was broken off, is made again: at least once.
+    Somebody else's delivery of the same turn, or one that was broken off, is made again: at least
+    once.
     """
     if head.final_sent:
         return
+    delivered = turns.delivered(head.message_id)
     stored = list(turns.frames(head.message_id))
     followers = connections.followers(head.conversation_id)
 
     def send(follower: connections.Follower) -> None:
-        mark, after = follower.start(head.message_id)
-        sent_mark, sent = (delivered or {}).get(follower.connection_id, ("", 0))
-        if sent_mark == mark:
-            after = max(after, sent)
+        _, after = follower.progress(head.message_id, delivered)
         send_all(follower.connection_id, head.conversation_id, stored[after:] or stored[-1:])
 
     if followers:
@@ -294,11 +238,11 @@ def send_all(connection_id: str, conversation_id: str, frames: list[str]) -> boo
     return True
 
 
-def end(message_id: str, verdict: Verdict, delivered: Delivered | None = None) -> Head | None:
+def end(message_id: str, verdict: Verdict) -> Head | None:
     """Close a turn, if nobody has, and see that its final frame is sent."""
     head = close(message_id, verdict)
     if head is not None:
-        deliver(head, delivered)
+        deliver(head)
     return head
 
 

@@ -52,6 +52,12 @@ class Follower(NamedTuple):
             return self.resume_mark, self.resume_after
         return "", 0
 
+    def progress(self, message_id: str, delivered: turns.Delivered) -> tuple[str, int]:
+        """(mark, last seq that the connection has), of what was delivered for the same wish."""
+        mark, after = self.start(message_id)
+        sent_mark, sent = delivered.get(self.connection_id, ("", 0))
+        return mark, max(after, sent) if sent_mark == mark else after
+
 
 def connection_topic(connection_id: str) -> str:
     return f"connection#{connection_id}"
@@ -208,9 +214,11 @@ def end_user(user_id: str, workspace_id: str | None = None) -> None:
 
 def _cancel(message_id: str) -> None:
     try:
-        turns.request_cancel(message_id)
+        turn = turns.request_cancel(message_id)
     except turns.Lost:
         return
+    if not turn.has_producer:  # a tool runs, or an approval waits: nobody would see it
+        turns.watch(message_id, 0)
 
 
 @cache

@@ -4,6 +4,7 @@ The head (`HEAD`) holds counts, title and the lock (`running_turn`); messages st
 `MESSAGE#<id>`, whose order is theirs.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -151,9 +152,16 @@ def conversation_json(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def tool_call_json(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored call of a tool as the contract's; its input is kept as JSON."""
+    names = ("tool_use_id", "tool", "status", "output")
+    return {name: call[name] for name in names} | {"input": json.loads(call["input"])}
+
+
 def message_json(item: Mapping[str, Any]) -> dict[str, Any]:
     """A stored message as the contract's Message."""
     shown = {"id": item["message_id"], **{name: item[name] for name in _MESSAGE}}
+    shown["tool_calls"] = [tool_call_json(call) for call in item["tool_calls"]]
     if item.get("error"):
         shown["error"] = item["error"]
     return shown | {"created_at": item["created_at"], "updated_at": item["updated_at"]}

@@ -40,7 +40,7 @@ def _cancelled(_: Head) -> Outcome:
 
 def _closed(conversation_id: str) -> dict[str, Any]:
     """Out of all indexes, and closed to new turns."""
-    return closing.update(
+    return tables.update(
         settings().conversations_table,
         conversations.head_key(conversation_id),
         "SET deleting = :true REMOVE created_key",

@@ -3,7 +3,11 @@
 A document of a source has an id made of the source's and its own there, so that an upsert needs no
 look-up. Each change of content is a new `version`, greater than all before it even where the row
 was deleted in between; what comes late with an older one is refused. A row that is `pending` with
-no `attempts` is what the stream gives to `embed`; a deleted row is a deleted document.
+no `attempts` is what the stream gives to `embed`; a deleted row is a deleted document. Objects in
+S3 bear their version, so what is older can be deleted whoever writes meanwhile.
+
+A source's document that a user has deleted stays away as long as the source is there: a row beside
+the source's jobs says so.
 """
 
 import hashlib
@@ -20,6 +24,7 @@ from chatbot.identifiers import now_ms, timestamp
 from chatbot.settings import settings
 
 ATTEMPTS = 10  # of a write that meets others' writes
+MAX_EXTERNAL_ID_BYTES = 1000  # DynamoDB's limit for a sort key is 1,024
 
 # Goes with a row while it is `pending`: the key of the index of what waits.
 PENDING = "pending"
@@ -38,17 +43,38 @@ _FIELDS = (
 
 def document_id(source_id: str, external_id: str) -> str:
     """The id of a source's document."""
-    return str(uuid5(UUID(source_id), external_id))
+    return str(uuid5(UUID(source_id), storable_id(external_id)))
 
 
-def text_key(workspace_id: str, document_id: str, content_hash: str) -> str:
-    """Where the text is in the bucket."""
-    return f"documents/{workspace_id}/{document_id}/{content_hash}"
+def storable_id(external_id: str) -> str:
+    """An external id as it is stored: short enough for the key of an index, and still sorted."""
+    text = _storable(external_id)
+    if len(text.encode()) <= MAX_EXTERNAL_ID_BYTES:
+        return text
+    start = text.encode()[: MAX_EXTERNAL_ID_BYTES - 65].decode(errors="ignore")
+    return f"{start}~{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def embeddings_key(workspace_id: str, document_id: str, content_hash: str) -> str:
-    """Where the chunks with their embeddings are in the bucket."""
-    return f"embeddings/{workspace_id}/{document_id}/{content_hash}.jsonl.gz"
+def removed_key(source_id: str, document_id: str) -> dict[str, str]:
+    """The key, in the table `jobs`, of the row which says that a user has deleted a document."""
+    return {"source_id": source_id, "job_id": f"REMOVED#{document_id}"}
+
+
+def text_key(workspace_id: str, document_id: str, version: int, content_hash: str) -> str:
+    """Where the text of a version is in the bucket."""
+    return f"documents/{workspace_id}/{document_id}/{version}-{content_hash}"
+
+
+def embeddings_key(row: Mapping[str, Any]) -> str:
+    """Where the chunks of a row's version are in the bucket, with their embeddings."""
+    place = f"{row['workspace_id']}/{row['document_id']}"
+    return f"embeddings/{place}/{row['version']}-{row['content_hash']}.jsonl.gz"
+
+
+def key_version(key: str) -> int:
+    """The version in the name of an object; 0 where there is none."""
+    number = key.rsplit("/", 1)[1].partition("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def content_hash(title: str, url: str | None, text: str) -> str:
@@ -64,19 +90,19 @@ def find(document_id: str) -> dict[str, Any] | None:
 def new(document_id: str, workspace_id: str, title: str, url: str | None, text: str) -> Any:
     """The row of a new document by hand, its text stored."""
     at = timestamp(now_ms())
-    digest = content_hash(title, url, text)
+    digest, version = content_hash(title, url, text), now_ms()
     return {
         "document_id": document_id,
         "workspace_id": workspace_id,
         "created_at": at,
         "created_key": f"{at}#{document_id}",
         "updated_at": at,
-        "version": now_ms(),
+        "version": version,
         "title": title,
         "url": url,
         "source_updated_at": None,
         "content_hash": digest,
-        "text_key": _store_text(workspace_id, document_id, digest, text),
+        "text_key": _store_text(workspace_id, document_id, version, digest, text),
         "chunk_count": 0,
         "status": PENDING,
         "pending": PENDING,
@@ -96,30 +122,35 @@ def put(
 ) -> Literal["changed", "unchanged"]:
     """Store a source's document as a run has read it; what has not changed is only marked as seen.
 
-    "changed" also where it was this same run that changed it. Safe to do again at any point.
+    "changed" also where it was this same run that changed it, "unchanged" where a user has deleted
+    it. Safe to do again at any point.
     """
     key = {"document_id": document_id(source_id, external_id)}
     title, text = _storable(title), _storable(text)
     digest = content_hash(title, url, text)
-    stored = ""
     for attempt in range(ATTEMPTS):
         row = tables.get(settings().documents_table, key)
         if row and row["content_hash"] == digest:
             if _marked(row, source_updated_at, run_id):
                 return "changed" if row["changed_run"] == run_id else "unchanged"
+        elif row is None and tables.get(
+            settings().jobs_table, removed_key(source_id, key["document_id"])
+        ):
+            return "unchanged"
         else:
-            stored = stored or _store_text(workspace_id, key["document_id"], digest, text)
+            version = max(now_ms(), row["version"] + 1) if row else now_ms()
             fields = {
                 "workspace_id": workspace_id,
                 "source_id": source_id,
-                "external_id": external_id,
+                "external_id": storable_id(external_id),
                 "title": title,
                 "url": url,
                 "content_hash": digest,
-                "text_key": stored,
+                "text_key": _store_text(workspace_id, key["document_id"], version, digest, text),
                 "source_updated_at": source_updated_at,
                 "seen_run": run_id,
                 "changed_run": run_id,
+                "version": version,
             }
             if _changed(key["document_id"], row, fields):
                 return "changed"
@@ -132,8 +163,8 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
-def _store_text(workspace_id: str, document_id: str, digest: str, text: str) -> str:
-    key = text_key(workspace_id, document_id, digest)
+def _store_text(workspace_id: str, document_id: str, version: int, digest: str, text: str) -> str:
+    key = text_key(workspace_id, document_id, version, digest)
     client("s3").put_object(
         Bucket=settings().documents_bucket,
         Key=key,
@@ -157,9 +188,8 @@ def _marked(row: Mapping[str, Any], source_updated_at: str | None, run_id: str) 
 
 def _changed(document_id: str, row: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> bool:
     """False where somebody else has changed the row since it was read."""
-    now, at = now_ms(), timestamp(now_ms())
+    at = timestamp(now_ms())
     values = {f":{name}": value for name, value in fields.items()} | {
-        ":version": max(now, row["version"] + 1) if row else now,
         ":created": at,
         ":key": f"{at}#{document_id}",
         ":at": at,
@@ -170,7 +200,7 @@ def _changed(document_id: str, row: Mapping[str, Any] | None, fields: Mapping[st
         values[":seen"] = row["version"]
     return _update(
         document_id,
-        f"SET {', '.join(f'#{name} = :{name}' for name in fields)}, {_QUEUED}, version = :version,"
+        f"SET {', '.join(f'#{name} = :{name}' for name in fields)}, {_QUEUED},"
         " chunk_count = if_not_exists(chunk_count, :zero),"
         " created_at = if_not_exists(created_at, :created),"
         " created_key = if_not_exists(created_key, :key) REMOVE #error",

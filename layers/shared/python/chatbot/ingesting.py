@@ -3,8 +3,8 @@
 A provider says how to connect, which tasks a run begins with, and what each task does. A task is
 JSON, `[name, external id or None, ...arguments]`: one with an external id reads that document and
 fails alone; one without lists, and returns the tasks that take its place. What is still to be done
-is the checkpoint, so a run that is killed or told to wait goes on where it was, and doing a task
-again changes nothing.
+is the checkpoint, so a run that is killed or told to wait goes on where it was, within a long
+document too, and doing a task again changes nothing.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from chatbot import documents, log, sweeping, tables
+from chatbot import documents, log, parts, sources, sweeping, tables
 from chatbot.aws import client as aws_client
 from chatbot.errors import BadInput, Gone, RetryLater
 from chatbot.fetching import Client, RateLimited, Refused, TooLarge
@@ -23,8 +23,12 @@ from chatbot.settings import settings
 # After this long, and this close to the process's end, no task is begun.
 WORK_SECONDS = 120
 RESERVE_SECONDS = 60
-# Documents that fail are tried again by the next run; more of them than this is no bad luck.
+# Documents that fail are tried again by the next run; where there are more, it reads all again.
 MAX_FAILED = 500
+# So many documents one after the other that are not to be had: it is the provider that fails.
+MAX_IN_A_ROW = 20
+# So often a listing is tried before the run does without it.
+MAX_SETBACKS = 4
 MAX_TITLE = 300
 # What an item of another form than documented raises, when it is read.
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError)
@@ -48,8 +52,11 @@ class Checkpoint:
     tasks: list[Task] = field(default_factory=list)
     failed: list[Task] = field(default_factory=list)
     marks: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     pages: int = 0
+    setbacks: int = 0
     error: str | None = None
 
     def begin_job(self, job_id: str) -> None:
@@ -61,7 +68,7 @@ class Checkpoint:
     def begin_listing(self, config: str, *, is_full: bool, keeps_marks: bool) -> None:
         """Forget what was left to do, but for what failed, which a full listing meets anyway."""
         self.tasks = [] if is_full else self.failed
-        self.failed = []
+        self.failed, self.memory, self.progress, self.setbacks = [], {}, {}, 0
         self.listing, self.is_full, self.config, self.error = self.job_id, is_full, config, None
         if not keeps_marks:
             self.marks = {}
@@ -70,8 +77,7 @@ class Checkpoint:
 class Run:
     """What the tasks of a provider work with.
 
-    `items` holds what a listing brought along, and `memory` what a provider looked up, as long as
-    this process lives.
+    `items` holds what a listing brought along, as long as this process lives.
     """
 
     def __init__(
@@ -81,14 +87,22 @@ class Run:
         config: Mapping[str, Any],
         client: Client,
         checkpoint: Checkpoint,
+        has_time: Callable[[], bool],
+        max_deleted_percent: int,
     ) -> None:
         self.workspace_id = workspace_id
         self.source_id = source_id
         self.config = config
         self.client = client
         self.items: dict[str, Any] = {}
-        self.memory: dict[str, Any] = {}
+        self.has_time = has_time
+        self.max_deleted_percent = max_deleted_percent
         self._checkpoint = checkpoint
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What the provider has looked up during this listing; in all of little size."""
+        return self._checkpoint.memory
 
     @property
     def marks(self) -> dict[str, Any]:
@@ -104,6 +118,27 @@ class Run:
     def listing(self) -> str:
         """The id that marks the documents which are seen."""
         return self._checkpoint.listing
+
+    def gather[Cursor](
+        self, read: Callable[[Cursor | None], tuple[list[Any], Cursor | None]]
+    ) -> list[Any]:
+        """All items of a document that comes in pages; once for each document.
+
+        `read` takes a cursor, None at first, and gives a page and the next cursor, None at the end.
+        What was read is kept, so that a wait, a kill or the end of the time costs one page at most.
+        """
+        job = self._checkpoint
+        while True:
+            items, cursor = read(job.progress.get("cursor"))
+            page = job.progress.get("pages", 0)
+            if cursor is None:
+                return [*parts.get(self.source_id, page), *items]
+            parts.put(self.source_id, page, items)
+            job.progress = {"cursor": cursor, "pages": page + 1}
+            job.pages += 1
+            save(self.source_id, job)
+            if not self.has_time():
+                raise RateLimited(0)
 
     def keep(
         self, external_id: str, title: str, url: str, text: str, updated_at: str | None
@@ -151,7 +186,7 @@ class Run:
             self.listing,
             after,
             before,
-            max_percent=settings().sweep_max_percent,
+            max_percent=self.max_deleted_percent,
         )
         self._checkpoint.counts["deleted"] += swept.deleted
         if swept.refusal:
@@ -178,14 +213,17 @@ def _key(source_id: str) -> dict[str, str]:
 
 
 def load(source_id: str) -> Checkpoint:
-    """The checkpoint of a source, a new one if there is none."""
+    """The checkpoint of a source, a new one if there is none, or only one of another release."""
     row = tables.get(settings().jobs_table, _key(source_id))
-    return Checkpoint(**json.loads(row["checkpoint"])) if row else Checkpoint()
+    try:
+        return Checkpoint(**parts.unsqueeze(row["checkpoint"])) if row else Checkpoint()
+    except (ValueError, TypeError):
+        return Checkpoint()
 
 
 def save(source_id: str, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of a source; its tasks hold ids only, so it stays small."""
-    item = {**_key(source_id), "checkpoint": json.dumps(vars(checkpoint))}
+    item = {**_key(source_id), "checkpoint": parts.squeeze(vars(checkpoint))}
     aws_client("dynamodb").put_item(TableName=settings().jobs_table, Item=tables.pack(item))
 
 
@@ -204,29 +242,28 @@ def ingest(event: Mapping[str, Any], context: Any, provider: Provider) -> dict[s
         return float(context.get_remaining_time_in_millis()) / 1000
 
     try:
-        client = provider.connect(event["config"], _credentials(source_id), remaining)
+        client = provider.connect(event["config"], sources.credentials(source_id), remaining)
     except KeyError as error:
         raise BadInput(f"the configuration or the credentials lack {error}") from None
     checkpoint = load(source_id)
     if checkpoint.job_id != event["job_id"]:
         checkpoint.begin_job(event["job_id"])
-    run = Run(event["workspace_id"], source_id, event["config"], client, checkpoint)
+    until = max(remaining() - WORK_SECONDS, RESERVE_SECONDS)
+    run = Run(
+        event["workspace_id"],
+        source_id,
+        event["config"],
+        client,
+        checkpoint,
+        lambda: remaining() >= until,
+        int(event.get("max_deleted_percent") or settings().sweep_max_percent),
+    )
     try:
-        return _Worker(event, provider, checkpoint, run, remaining).work()
+        return _Worker(event, provider, checkpoint, run).work()
     except (BadInput, Gone, RetryLater) as error:
         raise type(error)(client.redact(str(error))) from None
     except Refused as error:
         raise BadInput(client.redact(str(error))) from None
-
-
-def _credentials(source_id: str) -> dict[str, str]:
-    name = f"{settings().source_secret_prefix}{source_id}"
-    secrets = aws_client("secretsmanager")
-    try:
-        answer = secrets.get_secret_value(SecretId=name)
-    except secrets.exceptions.ResourceNotFoundException:
-        raise BadInput("the source has no credentials") from None
-    return dict(json.loads(answer["SecretString"]))
 
 
 class _Worker:
@@ -238,14 +275,11 @@ class _Worker:
         provider: Provider,
         checkpoint: Checkpoint,
         run: Run,
-        remaining: Callable[[], float],
     ) -> None:
         self.event = event
         self.provider = provider
         self.job = checkpoint
         self.run = run
-        self.remaining = remaining
-        self.until = max(remaining() - WORK_SECONDS, RESERVE_SECONDS)
 
     def work(self) -> dict[str, Any]:
         if self.event.get("phase") == "sweep":
@@ -255,6 +289,9 @@ class _Worker:
             wait = self._do_tasks()
         finally:
             self._save()
+        job = self.job
+        if job.error and not job.tasks and not job.pages and not job.counts["fetched"]:
+            raise BadInput(job.error)  # nothing at all could be listed
         return self._answer(wait is not None, wait or 0)
 
     def _plan(self) -> None:
@@ -270,15 +307,16 @@ class _Worker:
                 return
             if not job.is_full and not wants_full:
                 return
-        job.begin_listing(config, is_full=wants_full or not is_same, keeps_marks=is_same)
+        is_full = wants_full or not is_same or len(job.failed) >= MAX_FAILED
+        job.begin_listing(config, is_full=is_full, keeps_marks=is_same)
         job.tasks += self.provider.start(self.run)
         self._save()
 
     def _do_tasks(self) -> int | None:
         """Do what there is time for; return the seconds to wait before the rest, if any is left."""
-        job = self.job
+        job, in_a_row = self.job, 0
         while job.tasks:
-            if self.remaining() < self.until:
+            if not self.run.has_time():
                 return 0
             name, external_id, *arguments = job.tasks[0]
             function = self.provider.tasks[name]
@@ -286,38 +324,54 @@ class _Worker:
                 if external_id is None:
                     self._save()
                     job.tasks[:1] = self._list(function, arguments)
-                    job.pages += 1
-                else:
-                    self._read(function, external_id, arguments)
-                    job.tasks.pop(0)
+                    job.setbacks = 0
+                    continue
+                setback = self._read(function, external_id, arguments)
             except RateLimited as error:
                 return error.seconds
+            job.tasks.pop(0)
+            if job.progress:
+                job.progress = {}
+                parts.drop(self.run.source_id)
+            in_a_row = in_a_row + 1 if setback else 0
+            if setback and in_a_row == MAX_IN_A_ROW:
+                raise setback
         return None
 
     def _list(self, function: Callable[..., list[Task] | None], arguments: list[Any]) -> list[Task]:
+        """What takes a listing's place; one that cannot be had is noted, and the others go on."""
+        job = self.job
         try:
-            return function(self.run, *arguments) or []
+            tasks = function(self.run, *arguments) or []
+        except RetryLater as error:
+            job.setbacks += 1
+            if job.setbacks < MAX_SETBACKS:
+                raise
+            self.run.incomplete(str(error))
         except (Gone, Refused, TooLarge) as error:
             self.run.incomplete(str(error))
         except _MALFORMED as error:
             self.run.incomplete(f"an answer that cannot be read: {type(error).__name__}")
+        else:
+            job.pages += 1
+            return tasks
         return []
 
     def _read(
         self, function: Callable[..., list[Task] | None], external_id: str, arguments: list[Any]
-    ) -> None:
-        """Read a document; one that fails is noted, and no reason to end."""
+    ) -> RetryLater | None:
+        """Read a document; one that fails is noted, and no reason to end. Returns what may pass."""
         try:
             function(self.run, external_id, *arguments)
         except Gone:
             self.run.drop(external_id)
         except (Refused, TooLarge, RetryLater, *_MALFORMED) as error:
             self._fail(external_id, error)
+            return error if isinstance(error, RetryLater) else None
+        return None
 
     def _fail(self, external_id: str, error: Exception) -> None:
         job = self.job
-        if len(job.failed) >= MAX_FAILED:
-            raise RetryLater(f"more than {MAX_FAILED} documents failed")
         reason = (
             f"{type(error).__name__}: {error}"
             if not isinstance(error, _MALFORMED)
@@ -329,7 +383,8 @@ class _Worker:
             external_id=external_id,
             reason=self.run.client.redact(reason),
         )
-        job.failed.append(job.tasks[0])
+        if len(job.failed) < MAX_FAILED:
+            job.failed.append(job.tasks[0])
         self.run.fetched("failed")
         # It is still there, as far as anybody knows.
         sweeping.see(self.run.source_id, external_id, self.run.listing)
@@ -338,12 +393,11 @@ class _Worker:
         job = self.job
         if job.tasks or not job.is_full or job.error:
             return self._answer(False, 0)
-        percent = self.event.get("max_deleted_percent")
         swept = sweeping.sweep(
             self.run.source_id,
             job.listing,
-            max_percent=settings().sweep_max_percent if percent is None else int(percent),
-            has_time=lambda: self.remaining() > self.until,
+            max_percent=self.run.max_deleted_percent,
+            has_time=self.run.has_time,
         )
         job.counts["deleted"] += swept.deleted
         job.error = swept.refusal

@@ -24,6 +24,7 @@ class Code(StrEnum):
     EXECUTION_NOT_STARTED = "CHAT002"  # the turn was ended as failed at once
     FRAME_RETRIED = "CHAT003"  # a frame did not arrive while the answer is made; sent again soon
     FRAME_UNDELIVERED = "CHAT004"  # a frame did not arrive after the end; sent again a few times
+    FRAME_LEFT = "CHAT013"  # a frame did not arrive while a tool runs; sent by whoever is next
     TURN_LOST = "CHAT005"  # a producer found another at work, or the turn ended
     PROMPT_FAILED = "CHAT006"  # a chatbot's system prompt does not render
     MODEL_BUSY = "CHAT007"  # the model could not begin; the machine tries again
@@ -32,6 +33,9 @@ class Code(StrEnum):
     TURN_DIED = "CHAT010"  # a turn's lease ran out, and it was ended
     WATCH_FAILED = "CHAT011"  # a message of the queue that looks after turns comes again
     RETRIEVAL_FAILED = "CHAT012"  # an answer is made without the passages that it should have had
+    TOOL_FAILED = "TOOL001"  # a call of a tool ended with the machine's error `reason`
+    TOOL_SERVER = "TOOL003"  # a server did not do as it should, so that a call failed: `reason`
+    TOOL_LATE = "TOOL002"  # a call had ended, or its turn, when its tool did
     DOCUMENT_RETRIED = "EMBED001"  # a change of a document comes again
     DOCUMENT_FAILED = "EMBED002"  # a document is `failed` and in the dead-letter queue
     DOCUMENT_SKIPPED = "INGEST001"  # a document of a source could not be read; the next run tries

@@ -25,10 +25,14 @@ class Settings(NamedTuple):
     sign_in_attempts_per_minute: int
     chats_per_minute: int
     max_concurrent_turns: int
+    approval_timeout_seconds: int
     monthly_tokens: int
     conversation_retention_days: int
     bedrock_model_id: str
     bedrock_model_ids: list[str]
+    bedrock_inference_profiles: list[str]
+    guardrail_id: str
+    guardrail_version: str
     database_cluster_arn: str
     database_name: str
     database_secret_arn: str
@@ -58,6 +62,9 @@ class Settings(NamedTuple):
     source_secret_prefix: str
     allowed_private_networks: list[str]
     sweep_max_percent: int
+    web_search_provider: str
+    web_search_url: str
+    web_search_secret_arn: str
     websocket_callback_url: str
     websocket_allowed_origins: list[str]
 

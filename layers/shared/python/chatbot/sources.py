@@ -11,6 +11,7 @@ from typing import Any
 
 from chatbot import log
 from chatbot.aws import client
+from chatbot.errors import BadInput
 from chatbot.identifiers import new_id
 from chatbot.settings import settings
 
@@ -66,6 +67,16 @@ def change(workspace_id: str, source: Source, credentials: Mapping[str, str] | N
         scheduler.update_schedule(**_schedule(workspace_id, source))
     except scheduler.exceptions.ResourceNotFoundException:
         scheduler.create_schedule(**_schedule(workspace_id, source))
+
+
+def credentials(source_id: str) -> dict[str, str]:
+    """What the secret holds. Raises `BadInput` where there is none."""
+    secrets = client("secretsmanager")
+    try:
+        answer = secrets.get_secret_value(SecretId=_secret(source_id))
+    except secrets.exceptions.ResourceNotFoundException:
+        raise BadInput("the source has no credentials") from None
+    return dict(json.loads(answer["SecretString"]))
 
 
 def start_removal(workspace_id: str, source_id: str) -> None:

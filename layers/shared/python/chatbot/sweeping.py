@@ -41,27 +41,28 @@ def sweep(
 ) -> Swept:
     """Remove the documents between two external ids, both excluded, that `listing` has not seen.
 
-    Never more than `max_percent` of the source's documents: then nothing is removed. To be called
-    only when all between the two was listed. Doing it again changes nothing.
+    Never more than `max_percent` of the source's documents, though always one: then nothing is
+    removed. To be called only when all between the two was listed. Doing it again changes nothing.
     """
-    unseen = [
-        item for item in _between(source_id, after, before) if item.get("seen_run") != listing
+    gone = [
+        item["document_id"]
+        for item in _between(source_id, after, before)
+        # The index may lag behind what the listing has just written.
+        if item.get("seen_run") != listing and _is_unseen(item["document_id"], listing)
     ]
-    # The index may lag behind what the listing has just written.
-    gone = [item for item in unseen if _is_unseen(item["document_id"], listing)]
     if not gone:
         return Swept(0)
     total = sum(1 for _ in _between(source_id, " ", LAST))
-    if len(gone) * 100 > max_percent * total:
+    if len(gone) > 1 and len(gone) * 100 > max_percent * total:
         return Swept(
             0,
             refusal=f"{len(gone)} of {total} documents are no longer listed, more than the"
             f" {max_percent} % that may be deleted without an operator's word",
         )
-    for number, item in enumerate(gone):
+    for number, document_id in enumerate(gone):
         if not has_time():
             return Swept(number, has_more=True)
-        documents.remove(item["document_id"])
+        documents.remove(document_id)
     return Swept(len(gone))
 
 

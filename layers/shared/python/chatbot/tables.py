@@ -72,6 +72,19 @@ def get(table: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
     return unpack(answer["Item"]) if "Item" in answer else None
 
 
+def get_all(table: str, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those of up to 100 items that there are, as they are now, in any order."""
+    found: list[dict[str, Any]] = []
+    left: Any = {"Keys": [pack(key) for key in keys], "ConsistentRead": True}
+    while left and left["Keys"]:
+        answer = client("dynamodb").batch_get_item(RequestItems={table: left})
+        found += map(unpack, answer["Responses"].get(table, []))
+        left = answer.get("UnprocessedKeys", {}).get(table)
+        if left:
+            back_off(5)
+    return found
+
+
 def query(table: str, condition: str, values: Mapping[str, Any], **options: Any) -> Iterator[Any]:
     """All items of a query, page by page. `options` are those of DynamoDB's `Query`."""
     pages = (
@@ -98,6 +111,28 @@ def delete_all(table: str, keys: Sequence[Mapping[str, Any]]) -> None:
         if left := answer["UnprocessedItems"].get(table):
             rest += left
             back_off(1)
+
+
+def update(
+    table: str,
+    key: Mapping[str, Any],
+    change: str,
+    values: Mapping[str, Any],
+    condition: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """An update as an action of a transaction."""
+    action: dict[str, Any] = {
+        "TableName": table,
+        "Key": pack(key),
+        "UpdateExpression": change,
+        "ExpressionAttributeValues": pack(values),
+    }
+    if condition:
+        action["ConditionExpression"] = condition
+    if names:
+        action["ExpressionAttributeNames"] = names
+    return {"Update": action}
 
 
 def transact(actions: Sequence[Mapping[str, Any]]) -> None:

@@ -1,8 +1,8 @@
 """One answer in the making: its head, its frame log, and the lease that shows that it is alive.
 
-The table `turns` has a partition a turn: the head under seq 0, one item a frame from 1, and under
--1 the passages that were found for it. A frame is put only where none is, so of two producers one
-loses, and knows it.
+The table `turns` has a partition a turn: the head under seq 0, one item a frame from 1; below, the
+passages that were found for it (-1), who has got which frames (-2), and rounds of tools (-100 and
+less). A frame is put only where none is, so of two producers one loses, and knows it.
 """
 
 import json
@@ -22,9 +22,14 @@ LEASE_MS = 15_000
 RETRIEVAL_LEASE_MS = 30_000  # a whole try of the state before the producer
 PRODUCER_MS = 5_000  # after that long without a sign of life another producer may take over
 REPLAY_MS = 3_600_000  # a turn's frames can be had for an hour after its end
+DELIVERY_MS = 5_000  # for which frames are sent before another may send them
+DELIVERY_SEQ = -2
 FRAME_TTL_SECONDS = 3 * 3600  # the longest execution, and the hour after its end
 MAX_FRAME_BYTES = 32 * 1024
 MAX_OUTPUT_TOKENS = 24_000  # what even a slow model says in a Lambda's 15 minutes
+
+
+type Delivered = Mapping[str, tuple[str, int]]  # connection → (resume mark, last seq it has)
 
 
 class Lost(Exception):
@@ -53,8 +58,9 @@ class Outcome(NamedTuple):
 class Head(NamedTuple):
     """A turn's head. Times are in milliseconds since the epoch, prices in USD for a million
     tokens (so in millionths for one), costs in millionths of a USD. `snapshot` is JSON: {user,
-    workspace, chatbot} as they were when the turn was opened, dropped at the end. `outcome` is
-    what the producer noted, `result` the status that the turn ended with."""
+    workspace, chatbot, permissions} as they were when the turn was opened, dropped at the end.
+    `spent` is the usage of the rounds that are over, `input_estimate` what the one under way sent.
+    `outcome` is what the producer noted, `result` the status that the turn ended with."""
 
     message_id: str
     status: str
@@ -74,11 +80,15 @@ class Head(NamedTuple):
     reserved_tokens: int
     reserved_cost: str
     quota_month: str
+    cache_read_price: str = "0"
+    cache_write_price: str = "0"
     snapshot: str = "{}"
+    token_version: int = 0
     client_message_id: str | None = None
     producer: str | None = None
     producing_until: int = 0
     cancel_requested: bool = False
+    spent: dict[str, Any] | None = None
     outcome: dict[str, Any] | None = None
     result: str = ""
     ended_at: int = 0
@@ -94,9 +104,47 @@ class Head(NamedTuple):
         values = {name: getattr(self, name) for name in self._fields}
         return {"seq": 0} | {name: value for name, value in values.items() if value is not None}
 
-    def cost(self, input_tokens: int, output_tokens: int) -> Decimal:
-        """What so many tokens cost, in millionths of a USD, at the prices of the opening."""
-        return input_tokens * Decimal(self.input_price) + output_tokens * Decimal(self.output_price)
+    def counted(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        cache_read_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        *,
+        estimated: bool,
+    ) -> dict[str, Any]:
+        """The usage with that of the rounds before. Tokens read from the cache and written to it
+        count among `input_tokens` too."""
+        before = self.spent or {"estimated": False}
+        return {
+            "input_tokens": before.get("input_tokens", 0) + input_tokens,
+            "output_tokens": before.get("output_tokens", 0) + output_tokens,
+            "cache_read_tokens": before.get("cache_read_tokens", 0) + cache_read_tokens,
+            "cache_write_tokens": before.get("cache_write_tokens", 0) + cache_write_tokens,
+            "estimated": before["estimated"] or estimated,
+        }
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """The snapshot."""
+        parsed: dict[str, Any] = json.loads(self.snapshot)
+        return parsed
+
+    def cost(self, usage: Mapping[str, Any]) -> Decimal:
+        """What a usage costs, in millionths of a USD, at the prices of the opening."""
+        read, written = usage.get("cache_read_tokens", 0), usage.get("cache_write_tokens", 0)
+        prices = (
+            (usage["input_tokens"] - read - written, self.input_price),
+            (read, self.cache_read_price),
+            (written, self.cache_write_price),
+            (usage["output_tokens"], self.output_price),
+        )
+        return sum((count * Decimal(price) for count, price in prices), Decimal(0))
+
+    def highest_cost(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """What so many tokens cost at most: with all that is sent written to the cache."""
+        price = max(Decimal(self.input_price), Decimal(self.cache_write_price))
+        return input_tokens * price + output_tokens * Decimal(self.output_price)
 
     @property
     def is_running(self) -> bool:
@@ -181,6 +229,19 @@ def frames(message_id: str, after: int = 0) -> Iterator[str]:
         yield item["frame"]
 
 
+def last_seq(message_id: str) -> int:
+    """The seq of the last frame that is stored, 0 where there is none."""
+    newest = tables.query(
+        settings().turns_table,
+        "message_id = :turn AND seq > :none",
+        {":turn": message_id, ":none": 0},
+        ScanIndexForward=False,
+        ConsistentRead=True,
+        Limit=1,
+    )
+    return next((item["seq"] for item in newest), 0)
+
+
 def text_of(stored: Sequence[str]) -> str:
     """The text so far: the contents of the streaming frames, joined."""
     parsed = (json.loads(frame) for frame in stored)
@@ -222,13 +283,14 @@ def retrieve(message_id: str) -> Head:
     return _update(message_id, "#status = :running", "SET lease_until = :lease", lease)
 
 
-def release(message_id: str, producer: str) -> None:
-    """Leave the turn to the next producer. Raises `Lost`."""
+def release(message_id: str, producer: str, lease_ms: int = LEASE_MS) -> None:
+    """Leave the turn to the next producer. Raises `Lost`, also where it was cancelled: who did that
+    counts on this producer."""
     _update(
         message_id,
-        "#status = :running AND producer = :me",
+        "#status = :running AND producer = :me AND NOT cancel_requested = :true",
         "SET lease_until = :lease REMOVE producing_until",
-        {":me": producer, **_lease()},
+        {":me": producer, ":true": True, ":lease": now_ms() + lease_ms},
     )
 
 
@@ -269,6 +331,71 @@ def mark_final_sent(message_id: str) -> None:
     except ClientError as error:
         if not tables.is_condition_failure(error):  # deleted with its conversation
             raise
+
+
+def delivered(message_id: str) -> Delivered:
+    """Who has got which frames, as those who sent them left it."""
+    item = tables.get(settings().turns_table, key(message_id, DELIVERY_SEQ))
+    return _delivered(item or {})
+
+
+def take_delivery(message_id: str, sender: str) -> Delivered | None:
+    """Be the only one to send frames, for a while: who has got which. None while another does."""
+    try:
+        answer = client("dynamodb").update_item(
+            TableName=settings().turns_table,
+            Key=tables.pack(key(message_id, DELIVERY_SEQ)),
+            UpdateExpression="SET sender = :me, sending_until = :until, expires_at = :expires",
+            ConditionExpression="attribute_not_exists(sender) OR sending_until < :now"
+            " OR sender = :me",
+            ExpressionAttributeValues=tables.pack(
+                {
+                    ":me": sender,
+                    ":now": now_ms(),
+                    ":until": now_ms() + DELIVERY_MS,
+                    ":expires": now_ms() // 1000 + FRAME_TTL_SECONDS,
+                }
+            ),
+            ReturnValues="ALL_NEW",
+        )
+    except ClientError as error:
+        if not tables.is_condition_failure(error):
+            raise
+        return None
+    return _delivered(tables.unpack(answer["Attributes"]))
+
+
+def give_delivery(message_id: str, sender: str, sent: Delivered) -> None:
+    """Leave sending to the next, with who has got which frames, unless another took over."""
+    try:
+        _put_delivered(
+            message_id,
+            sent,
+            ConditionExpression="sender = :me",
+            ExpressionAttributeValues=tables.pack({":me": sender}),
+        )
+    except ClientError as error:
+        if not tables.is_condition_failure(error):
+            raise
+
+
+def keep_delivered(message_id: str, sent: Delivered) -> None:
+    """Note who has got which frames, as the turn's producer, beside whom nobody sends."""
+    _put_delivered(message_id, sent)
+
+
+def _put_delivered(message_id: str, sent: Delivered, **condition: Any) -> None:
+    item = key(message_id, DELIVERY_SEQ) | {
+        "delivered": sent,
+        "expires_at": now_ms() // 1000 + FRAME_TTL_SECONDS,
+    }
+    client("dynamodb").put_item(
+        TableName=settings().turns_table, Item=tables.pack(item), **condition
+    )
+
+
+def _delivered(item: Mapping[str, Any]) -> Delivered:
+    return {name: (mark, seq) for name, (mark, seq) in item.get("delivered", {}).items()}
 
 
 def watch(message_id: str, delay_seconds: int) -> None:
