@@ -25,7 +25,7 @@ LATER = {429, 500, 502, 503, 504}
 
 
 class Deed(Protocol):
-    """One kind of use. `prepare` comes before the faults, `check` after them."""
+    """One kind of use. `prepare` comes before the faults and has workers started, `check` after."""
 
     def prepare(self) -> None: ...
     def act(self) -> None: ...
@@ -70,8 +70,7 @@ class Turns:
     errors: Counter[str] = field(default_factory=Counter)
 
     def prepare(self) -> None:
-        with self.tenant.chat() as chat:
-            chat.ask(self.tenant.chatbot_id, "Are you there?")
+        self._say("Are you there?")
 
     def act(self) -> None:
         contents = [f"{uuid4().hex} {self.words}" for _ in range(self.count)]
@@ -183,7 +182,7 @@ class Resources:
     made: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        self.tenant.rest.ok("GET", f"{self.tenant.path}/chatbots")
+        persist(self.tenant, "GET", f"{self.tenant.path}/chatbots", None)
 
     def act(self) -> None:
         names = [uuid4().hex for _ in range(self.count)]
@@ -216,7 +215,7 @@ class Documents:
     deleted: dict[str, str] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        search(self.tenant, "warm")
+        persist(self.tenant, "POST", f"{self.tenant.path}/search", {"query": "warm"})
 
     def act(self) -> None:
         words = [f"zq{uuid4().hex[:14]}" for _ in range(self.count)]
@@ -270,6 +269,7 @@ class Ingestion:
     statuses: list[str] = field(default_factory=list)
 
     def prepare(self) -> None:
+        persist(self.tenant, "GET", f"{self.tenant.path}/sources", None)
         self.source: Source = connect(self.tenant, self.stack, self.provider, config=self.config)
 
     def act(self) -> None:
