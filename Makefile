@@ -38,7 +38,7 @@ $(CHECKOV): terraform/checkov-requirements.txt | $(READY)
 # --- The stack -----------------------------------------------------------------------------------
 
 .PHONY: help up down clean outputs chat logs test lint unit integration e2e plan drift migrate \
-	rollback reindex sweep migration documents bench
+	rollback reindex sweep migration documents bench faults load
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sort -u -t: -k1,1 | sed -E 's/:.*## /\t/' | expand -t 14
@@ -184,6 +184,16 @@ e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=
 	@bash tests/e2e/install_chromium.sh
 	@STACK=test $(CLI) up
 	STACK=test $(PY) -m pytest tests/e2e
+
+FAULTS ?= .
+
+faults: $(READY) ## AWS fails in every way and nothing is lost, on the stack test (FAULTS=regexp)
+	@STACK=test $(CLI) up
+	FAULTS='$(FAULTS)' STACK=test $(PY) -m pytest tests/e2e/exclusive/faults
+
+load: $(READY) ## 500 sockets, 200 turns at once, 50 REST requests a second, on the stack test
+	@STACK=test $(CLI) up
+	@STACK=test $(PY) -m tests.benchmarks.load $(LOAD)
 
 bench: $(READY) ## measure: first frame, cold starts, ingestion, search, costs; a part: BENCH="cost retrieval"
 	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks $(BENCH)

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from typing import Any
 
-from chatbot import database, log, tokens
+from chatbot import aws, database, log, tokens
 from chatbot.errors import Problem, Unauthorized
 from chatbot.principal import Principal
 from chatbot.settings import settings
@@ -33,6 +33,11 @@ def _request(event: dict[str, Any]) -> dict[str, Any]:
         principal = tokens.verify_access_token(token.strip())
     except Unauthorized as refusal:
         return {"isAuthorized": True, "context": {"refusal": refusal.detail}}
+    except Exception as error:
+        if not aws.is_unavailable(error):
+            raise
+        log.logger().error("keys not read", code=log.Code.REQUEST_FAILED, exc_info=error)
+        return {"isAuthorized": True, "context": {"unavailable": True}}
     return {
         "isAuthorized": True,
         "context": {"user_id": principal.user_id, "token_version": principal.token_version},

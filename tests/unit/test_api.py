@@ -6,6 +6,7 @@ import tracemalloc
 from typing import Annotated, Any
 
 import pytest
+from botocore.exceptions import ClientError
 from pydantic import Field
 
 from chatbot import rate_limit
@@ -390,6 +391,27 @@ def test_bug_of_ours_tells_the_client_nothing_and_the_log_everything(
     assert vars(line)["code"] == "API001"
     assert line.exc_info
     assert line.exc_info[1] is error
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "answered"),
+    [
+        ("ThrottlingException", 400, 503),
+        ("ExpiredTokenException", 400, 503),
+        ("RequestTimeTooSkewed", 403, 503),
+        ("InternalServerError", 500, 503),
+        ("AccessDeniedException", 403, 500),
+        ("ValidationException", 400, 500),
+    ],
+)
+def test_answer_says_when_to_retry_only_when_aws_fails_for_now(
+    code: str, status: int, answered: int, database: FakeDatabase
+) -> None:
+    response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    database.answers = [ClientError(response, "GetItem")]
+    answer = ask("DELETE", THING_A)
+    problem(answer, answered)
+    assert answer.headers.get("Retry-After") == ("1" if answered == 503 else None)
 
 
 # --- Request ids

@@ -36,13 +36,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
-from chatbot import audit, database, log, rate_limit
+from chatbot import audit, aws, database, log, rate_limit
 from chatbot.errors import (
     BadRequest,
     Forbidden,
     MethodNotAllowed,
     NotFound,
     Problem,
+    ServiceUnavailable,
     ValidationFailed,
 )
 from chatbot.paging import Page
@@ -369,7 +370,10 @@ class Api:
         """Every answer other than success is made here."""
         if not isinstance(error, Problem):
             log.logger().error("request failed", code=log.Code.REQUEST_FAILED, exc_info=error)
-            error = Problem("the request failed; the fault is on this side")
+            if aws.is_unavailable(error):
+                error = ServiceUnavailable("The service is not available now.", retry_after=1)
+            else:
+                error = Problem("the request failed; the fault is on this side")
         problem = {
             "type": "about:blank",
             "title": error.title,
