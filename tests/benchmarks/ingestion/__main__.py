@@ -28,8 +28,8 @@ from uuid import uuid4
 
 import requests
 
-from tests.integration.database.conftest import Cluster, found_workspace
-from tests.integration.database.server import MASTER, DataApi, Secrets, Server, running_server
+from tests.integration.database.conftest import Cluster, cluster_maker, found_workspace
+from tests.integration.database.server import running_server
 
 ROOT = Path(__file__).parents[3]
 SIZES = (1_000, 2_500, 5_000, 10_000)
@@ -60,15 +60,6 @@ def provider() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-def new_cluster(server: Server, secrets: Secrets) -> Cluster:
-    """A migrated database of its own."""
-    name = f"ingestion_{uuid4().hex[:8]}"
-    server.sql(f"CREATE DATABASE {name} OWNER {MASTER}")
-    cluster = Cluster(name, server, secrets, DataApi(server, secrets))
-    cluster.migrate("up")
-    return cluster
 
 
 def measure(stage: str, order: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +93,7 @@ def stages(cluster: Cluster, url: str, size: int) -> Iterator[tuple[str, dict[st
                 "DATABASE_NAME": cluster.name,
                 "DATABASE_SECRET_ARN": "arn:chatbot-test-database-worker",
             },
-            "database": {"port": cluster.server.pool.port, "secrets": cluster.secrets.values},
+            "database": {"port": cluster.server.port, "secrets": cluster.secrets.values},
         }
         yield "read", measure("connector", source | {"job_id": "1", "expected": "changed"})
         yield "embed", measure("embed", source | database)
@@ -113,12 +104,11 @@ def main() -> None:
     print("documents  stage       seconds  ms each  ratio  processor ms each  ratio  peak MB")
     first: dict[str, tuple[float, float]] = {}
     with running_server() as server, provider() as url:
-        secrets = Secrets()  # the logins are the server's
-        secrets.values["arn:chatbot-test-database-master"] = json.dumps(
-            {"username": MASTER, "password": server.passwords[MASTER]}
-        )
+        new_cluster = cluster_maker(server)
         for size in SIZES:
-            for stage, measured in stages(new_cluster(server, secrets), url, size):
+            cluster = new_cluster()
+            cluster.migrate("up")
+            for stage, measured in stages(cluster, url, size):
                 if measured["documents"] != size:
                     raise SystemExit(f"{measured['documents']} documents were met, not {size}")
                 wall, work = (measured[name] * 1000 / size for name in ("seconds", "processor"))

@@ -71,9 +71,10 @@ def _data_api(database: dict[str, Any]) -> Any:
     from localstack.data_api.connections import Pool
     from tests.integration.database.server import DataApi, Secrets, Server
 
-    secrets = Secrets()
+    secrets = Secrets([])
     secrets.values = database["secrets"]
-    return DataApi(Server(Pool("127.0.0.1", database["port"], limit=8), {}), secrets)
+    port = database["port"]
+    return DataApi(Server(Pool("127.0.0.1", port, limit=8), {}, port), secrets)
 
 
 def ingest(event: dict[str, Any]) -> int:
