@@ -20,7 +20,7 @@ def server() -> Iterator[tuple[str, World]]:
     enable_socket()
     loop = asyncio.new_event_loop()
     app = make_app()
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     loop.run_until_complete(runner.setup())
     site = web.TCPSite(runner, "127.0.0.1", 0)
     loop.run_until_complete(site.start())
