@@ -29,6 +29,7 @@ GENERATED = {
     "functions/platform/static/openapi.json",
     "localstack/lambda-requirements.txt",
     "localstack/requirements.txt",
+    "terraform/checkov-requirements.txt",
     "terraform/.terraform.lock.hcl",
     "uv.lock",
 }
