@@ -6,15 +6,21 @@ by the queue that looks after every turn.
 """
 
 import json
+from contextlib import suppress
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chatbot import closing, log, tool_calls, tool_rounds, turns
+from chatbot.aws import client
 from chatbot.identifiers import now_ms
 from chatbot.replay import replay
+from chatbot.settings import settings
 from chatbot.turns import Head, Outcome
 
 UNAVAILABLE = Outcome.failed("model_unavailable", "The model is not available now.")
 TIME_OUTS = {"States.Timeout", "Sandbox.Timedout"}
+SOON_SECONDS = 5  # after the first failure; four times as much after each further one
 LOOK_AGAIN_SECONDS = 2  # after the lease that is being watched
 MAX_DELAY_SECONDS = 900  # of SQS
 
@@ -78,7 +84,19 @@ def _serve_queue(records: list[dict[str, Any]]) -> dict[str, Any]:
         except Exception as error:  # noqa: BLE001  SQS brings this one again, the others are done
             log.logger().error("not looked after", code=log.Code.WATCH_FAILED, exc_info=error)
             failures.append({"itemIdentifier": record["messageId"]})
+            _bring_soon(record)
     return {"batchItemFailures": failures}
+
+
+def _bring_soon(record: dict[str, Any]) -> None:
+    """Have SQS not wait for the whole visibility timeout: a turn must end within a minute."""
+    times = int(record["attributes"]["ApproximateReceiveCount"])
+    with suppress(BotoCoreError, ClientError):
+        client("sqs").change_message_visibility(
+            QueueUrl=settings().turn_watch_queue_url,
+            ReceiptHandle=record["receiptHandle"],
+            VisibilityTimeout=SOON_SECONDS * 4 ** (times - 1),
+        )
 
 
 def _watch(message_id: str) -> None:

@@ -1,6 +1,7 @@
 """The end of a turn: it happens once, whoever makes it and wherever they die."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -214,11 +215,21 @@ def test_watch_drops_what_it_does_not_know_and_names_what_failed(
     monkeypatch.setattr(turns, "watch", fail)
     bodies = [ack["message_id"], "0190dddd-0000-7000-8000-000000000000"]
     records = [
-        {"messageId": str(n), "body": json.dumps({"message_id": name})}
+        {
+            "messageId": str(n),
+            "body": json.dumps({"message_id": name}),
+            "receiptHandle": f"handle {n}",
+            "attributes": {"ApproximateReceiveCount": "2"},
+        }
         for n, name in enumerate(bodies)
     ]
+    sooner: list[dict[str, Any]] = []
+    queue = SimpleNamespace(change_message_visibility=lambda **asked: sooner.append(asked))
+    monkeypatch.setattr(chat_end, "client", lambda _: queue)
     answer = chat_end.handler({"Records": records}, None)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "0"}]}
+    # Else it would come after the queue's visibility timeout, minutes later.
+    assert [(s["ReceiptHandle"], s["VisibilityTimeout"]) for s in sooner] == [("handle 0", 20)]
 
 
 def test_nothing_comes_back_when_the_conversation_was_deleted_meanwhile(
