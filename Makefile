@@ -1,5 +1,6 @@
 # The whole project from one place. `make help` lists what there is.
 # ENV=local (default) is the stack on this machine, any other is AWS (terraform/environments/).
+# OFFLINE=1 plans an environment without AWS, as if nothing of it were there.
 # STACK=name is a separate local stack. BACKEND=localstack uses LocalStack instead of MiniStack.
 
 ENV     ?= local
@@ -19,6 +20,7 @@ TF      := terraform -chdir=terraform
 TFVARS  := -var-file=environments/$(ENV)/terraform.tfvars
 UNIT    := $(PY) -m pytest tests/unit
 READY   := .venv/.ready
+CHECKOV := .venv-checkov/bin/checkov
 
 # --- The checkout's own environment --------------------------------------------------------------
 
@@ -26,10 +28,17 @@ $(READY): pyproject.toml uv.lock localstack/bootstrap.sh
 	@bash localstack/bootstrap.sh >&2
 	@touch $@
 
+$(CHECKOV): terraform/checkov-requirements.txt | $(READY)
+	@echo "installing Checkov" >&2
+	@.venv/bin/uv venv --quiet --clear --python $(PY) .venv-checkov
+	@.venv/bin/uv pip install --quiet --require-hashes --compile-bytecode \
+		--python .venv-checkov/bin/python -r $<
+	@touch $@
+
 # --- The stack -----------------------------------------------------------------------------------
 
 .PHONY: help up down clean outputs chat logs test lint unit integration e2e plan drift migrate \
-	rollback reindex sweep migration documents bench
+	rollback reindex sweep migration documents bench faults load
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sort -u -t: -k1,1 | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,14 +88,22 @@ terraform/.terraform/$(ENV): terraform/terraform.tf terraform/environments/$(ENV
 
 AWS_BUILT := $(READY) terraform/.terraform/$(ENV)
 
-up: $(AWS_BUILT)
+# Without migrations: all of `up` for a release that is applied again, whose database has later ones.
+apply: $(AWS_BUILT)
 	$(PY) -m layers.build --arch arm64
 	$(TF) apply $(TFVARS)
+
+up: apply
 	$(PY) -m localstack.migration chatbot-$(ENV)-migrate up
 
+ifdef OFFLINE
+plan: $(READY)
+	@$(PY) -m localstack.offline $(ENV)
+else
 plan: $(AWS_BUILT)
 	$(PY) -m layers.build --arch arm64
 	$(TF) plan $(TFVARS)
+endif
 
 drift: $(AWS_BUILT)
 	$(PY) -m layers.build --arch arm64
@@ -115,7 +132,7 @@ endif
 clean: ## stop the stack and remove its data; with the last stack all that make has made
 	@if [ -x $(PY) ]; then $(CLI) clean; fi
 	@if [ ! -d .local ]; then \
-		rm -rf .build .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* \
+		rm -rf .build .venv .venv-checkov .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* \
 			terraform/.terraform; \
 		find . -name __pycache__ -type d -prune -exec rm -rf {} +; \
 	fi
@@ -132,7 +149,7 @@ test: $(READY) ## everything: lint, unit, integration, Terraform and end-to-end 
 	@bash tests/e2e/install_chromium.sh
 	@$(PY) -m tests.run
 
-lint: $(READY) ## formatter, linter, types, secrets, Terraform and state-machine checks
+lint: $(READY) $(CHECKOV) ## formatter, linter, types, secrets, Terraform, policy and state-machine checks
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy functions layers localstack tests
@@ -140,6 +157,21 @@ lint: $(READY) ## formatter, linter, types, secrets, Terraform and state-machine
 	$(CLI) terraform fmt -check -recursive
 	@$(CLI) terraform init -backend=false -lockfile=readonly >/dev/null
 	$(CLI) terraform validate
+	$(CHECKOV) --config-file terraform/.checkov.yaml
+	$(UNIT)/test_statemachines.py -q
+
+LAMBDA_PACKAGES := .build/lambda-packages.txt
+
+$(LAMBDA_PACKAGES): uv.lock | $(READY)
+	@mkdir -p $(@D)
+	@.venv/bin/uv export --quiet --frozen --only-group lambda --no-emit-project --output-file $@ >/dev/null
+
+audit: $(LAMBDA_PACKAGES) ## known vulnerabilities of what the functions import (asks PyPI)
+	.venv/bin/uvx --quiet pip-audit@2.10.1 --strict --require-hashes --disable-pip -r $<
+
+sbom: $(LAMBDA_PACKAGES) ## what the functions import, as CycloneDX, in .build/sbom.json
+	.venv/bin/uvx --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements $< \
+		--output-reproducible --output-format JSON --output-file .build/sbom.json
 
 unit: $(READY) ## unit and contract tests
 	$(UNIT)
@@ -153,5 +185,15 @@ e2e: $(READY) ## end-to-end tests, on a stack of their own that stays up (STACK=
 	@STACK=test $(CLI) up
 	STACK=test $(PY) -m pytest tests/e2e
 
-bench: $(READY) ## measure: first frame, cold starts, ingestion, costs; some of it: BENCH="cost ingestion"
+FAULTS ?= .
+
+faults: $(READY) ## AWS fails in every way and nothing is lost, on the stack test (FAULTS=regexp)
+	@STACK=test $(CLI) up
+	FAULTS='$(FAULTS)' STACK=test $(PY) -m pytest tests/e2e/exclusive/faults
+
+load: $(READY) ## 500 sockets, 200 turns at once, 50 REST requests a second, on the stack test
+	@STACK=test $(CLI) up
+	@STACK=test $(PY) -m tests.benchmarks.load $(LOAD)
+
+bench: $(READY) ## measure: first frame, cold starts, ingestion, search, costs; a part: BENCH="cost retrieval"
 	@PYTHONPATH=layers/shared/python $(PY) -m tests.benchmarks $(BENCH)

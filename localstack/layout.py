@@ -39,6 +39,16 @@ class Ports:
     bedrock: int
     providers: int
 
+    @property
+    def faults(self) -> int:
+        """Of the proxy before the gateway, in fault runs."""
+        return self.providers + 1
+
+    @property
+    def bedrock_faults(self) -> int:
+        """Of the proxy before the Bedrock stand-in, in fault runs."""
+        return self.providers + 2
+
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
@@ -101,6 +111,11 @@ class Stack:
         raise StackError(
             f"No four free ports between {_NAMED_PORTS.start} and {_NAMED_PORTS.stop}."
         )
+
+    @property
+    def faults_file(self) -> Path:
+        """While it is there, workers start with the environment that it holds (`faults.py`)."""
+        return self.folder / "faults.json"
 
     @property
     def gateway_url(self) -> str:

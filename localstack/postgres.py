@@ -13,7 +13,8 @@ import secrets
 import shutil
 import signal
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,14 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Postgres:
-    """A server: its data, the superuser's password, pid and log files lie in `folder`."""
+    """A server: its data, the superuser's password, pid and log files lie in `folder`.
+
+    `settings` go before the stack's own.
+    """
 
     folder: Path
     port: int
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def password_file(self) -> Path:
@@ -57,7 +62,8 @@ class Postgres:
     @property
     def process(self) -> Process:
         """The server's process. SIGINT is PostgreSQL's fast shutdown: it waits for no client."""
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        chosen = {**_SETTINGS, **self.settings}
+        settings = [f"--{name}={value}" for name, value in chosen.items()]
         binary = _binary("postgres")
         command = [str(binary), "-D", str(self._data), "-p", str(self.port), *settings]
         prefix, options = _unprivileged(binary, self.folder)

@@ -15,6 +15,7 @@ import threading
 ADDITIONS = (
     "lambda_runtime",
     "lambda_logs",
+    "log_queries",
     "event_sources",
     "event_bridge",
     "http_api",

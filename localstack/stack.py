@@ -26,7 +26,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from layers.build import build, host_architecture
-from localstack import chat, compose, migration, reindex, seed, sweep, terraform, toolchain
+from localstack import (
+    chat,
+    compose,
+    faults,
+    migration,
+    reindex,
+    seed,
+    sweep,
+    terraform,
+    toolchain,
+)
 from localstack.layout import (
     HOST,
     LAMBDA_VENV,
@@ -69,6 +79,7 @@ def _gateway(stack: Stack) -> Process:
         {
             **clean_environment(),
             "BIND_HOST": "127.0.0.1",
+            "FAULTS_FILE": str(stack.faults_file),
             "GATEWAY_PORT": str(stack.ports.gateway),
             "LAMBDA_PYTHON": str(toolchain.python_of(LAMBDA_VENV)),
             "LOG_LEVEL": "INFO",
@@ -280,6 +291,7 @@ def down(stack: Stack) -> None:
     if not stack.folder.exists():
         return
     with step("stop the gateway, its Lambdas and the stand-ins"):
+        faults.stop(stack)
         _gateway(stack).stop()
         _bedrock(stack).stop()
         _providers(stack).stop()

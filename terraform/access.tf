@@ -28,6 +28,12 @@ locals {
     write = ["sqs:SendMessage"]
   }
 
+  rotation_actions = [
+    "secretsmanager:DescribeSecret",
+    "secretsmanager:PutSecretValue",
+    "secretsmanager:UpdateSecretVersionStage",
+  ]
+
   # An inference profile is called under its own name and, behind it, under the model's: in every
   # region that a cross-region profile routes to. An application profile stands before either.
   model_arns = flatten([
@@ -88,6 +94,11 @@ locals {
           { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.signing.arn] },
           local.use_of_secret_key,
         ]
+        rotate = [
+          { actions = local.rotation_actions, resources = [aws_secretsmanager_secret.signing.arn] },
+          { actions = ["secretsmanager:GetSecretValue"], resources = [aws_secretsmanager_secret.signing.arn] },
+          { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [module.key["secrets"].arn] },
+        ]
       }
       database = merge(
         {
@@ -98,7 +109,7 @@ locals {
           ]
         },
         {
-          # Makes the logins, so it reads the master's secret and writes theirs.
+          # Makes the logins and renews their passwords, so it reads the master's secret and writes theirs.
           migrator = [
             {
               actions = [
@@ -118,7 +129,7 @@ locals {
               )
             },
             {
-              actions   = ["secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue"]
+              actions   = local.rotation_actions
               resources = [for secret in values(aws_secretsmanager_secret.database) : secret.arn]
             },
             { actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [module.key["secrets"].arn] },

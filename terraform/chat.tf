@@ -39,9 +39,10 @@ module "chat_state_machine" {
   ))
   table_arns = [local.table_arns.turns]
 
-  kms_key_arn        = module.key["data"].arn
-  log_kms_key_arn    = module.key["logs"].arn
-  log_retention_days = var.log_retention_days
+  permissions_boundary_arn = var.permissions_boundary_arn
+  kms_key_arn              = module.key["data"].arn
+  log_kms_key_arn          = module.key["logs"].arn
+  log_retention_days       = var.log_retention_days
 }
 
 # States.Runtime, States.DataLimitExceeded, a time-out of the whole machine and an abort pass every

@@ -11,6 +11,7 @@ module "database" {
   instances                = var.database.instances
   backup_retention_days    = var.database.backup_retention_days
   deletion_protection      = var.deletion_protection
+  permissions_boundary_arn = var.permissions_boundary_arn
   vpc_cidr                 = var.vpc_cidr
   availability_zones       = var.availability_zones
   kms_key_arn              = module.key["data"].arn

@@ -328,6 +328,10 @@ variable "functions" {
       timeout     = 900
       access      = { database = "migrator" }
     }
+    rotate_signing_key = {
+      description = "Renews the keys that sign access tokens."
+      access      = { signing_secret = "rotate" }
+    }
     purge = {
       description = "Removes what belongs to a deleted conversation, user or workspace."
       timeout     = 600
@@ -448,6 +452,7 @@ locals {
       WEB_SEARCH_SECRET_ARN       = aws_secretsmanager_secret.web_search.arn
       WEBSOCKET_CALLBACK_URL      = local.websocket_callback_url
       WEBSOCKET_ALLOWED_ORIGINS   = join(",", var.websocket_allowed_origins)
+      ORIGIN_DIGEST               = local.origin_digest
     },
     local.is_local ? { AWS_ENDPOINT_URL_BEDROCK_RUNTIME = var.bedrock_endpoint } : {},
   )
@@ -513,8 +518,9 @@ module "function" {
   artifact_bucket = module.artifact_bucket.name
   artifact_key    = "functions/${each.key}.zip"
 
-  dead_letter_queue_arn = aws_sqs_queue.dead_letter.arn
-  kms_key_arn           = module.key["data"].arn
-  log_kms_key_arn       = module.key["logs"].arn
-  log_retention_days    = var.log_retention_days
+  permissions_boundary_arn = var.permissions_boundary_arn
+  dead_letter_queue_arn    = aws_sqs_queue.dead_letter.arn
+  kms_key_arn              = module.key["data"].arn
+  log_kms_key_arn          = module.key["logs"].arn
+  log_retention_days       = var.log_retention_days
 }

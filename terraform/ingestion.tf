@@ -12,8 +12,9 @@ resource "aws_scheduler_schedule_group" "source" {
 
 # What every source's schedule starts the machine as.
 resource "aws_iam_role" "scheduler" {
-  name        = "${local.name}-scheduler"
-  description = "Role of the schedules of sources"
+  name                 = "${local.name}-scheduler"
+  description          = "Role of the schedules of sources"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -54,9 +55,10 @@ module "ingestion_state_machine" {
   ))
   table_arns = [local.table_arns.jobs]
 
-  kms_key_arn        = module.key["data"].arn
-  log_kms_key_arn    = module.key["logs"].arn
-  log_retention_days = var.log_retention_days
+  permissions_boundary_arn = var.permissions_boundary_arn
+  kms_key_arn              = module.key["data"].arn
+  log_kms_key_arn          = module.key["logs"].arn
+  log_retention_days       = var.log_retention_days
 }
 
 # What passes every Catch of the machine, and a run that could not be closed: no job stays `running`
@@ -92,8 +94,9 @@ resource "aws_cloudwatch_event_target" "failed_ingestion" {
 }
 
 resource "aws_iam_role" "failed_ingestion" {
-  name        = local.failed_ingestion_rule
-  description = "Role of the rule ${local.failed_ingestion_rule}"
+  name                 = local.failed_ingestion_rule
+  description          = "Role of the rule ${local.failed_ingestion_rule}"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -114,23 +117,4 @@ resource "aws_iam_role_policy" "failed_ingestion" {
     Version   = "2012-10-17"
     Statement = [{ Effect = "Allow", Action = "states:StartExecution", Resource = local.ingestion_machine_arns["end_ingestion"] }]
   })
-}
-
-# A failed run is told to its workspace; these two have nobody else to tell.
-resource "aws_cloudwatch_metric_alarm" "failed_ingestion" {
-  for_each = toset(["delete_source", "end_ingestion"])
-
-  alarm_name          = "${local.ingestion_machine_names[each.key]}-failed"
-  alarm_description   = "An execution of ${local.ingestion_machine_names[each.key]} has failed"
-  namespace           = "AWS/States"
-  metric_name         = "ExecutionsFailed"
-  dimensions          = { StateMachineArn = module.ingestion_state_machine[each.key].arn }
-  statistic           = "Sum"
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  period              = 300
-  evaluation_periods  = 1
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
 }

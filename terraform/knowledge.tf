@@ -59,8 +59,9 @@ resource "aws_scheduler_schedule" "queue" {
 }
 
 resource "aws_iam_role" "queue_schedule" {
-  name        = "${local.name}-queue-documents"
-  description = "Lets the schedule call the function embed"
+  name                 = "${local.name}-queue-documents"
+  description          = "Lets the schedule call the function embed"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

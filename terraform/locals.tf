@@ -50,7 +50,7 @@ locals {
   api_url = (
     local.is_local
     ? "${coalesce(var.gateway_endpoint, "-")}/_aws/execute-api/${module.http_api.id}/$default"
-    : module.http_api.endpoint
+    : try("https://${var.edge.domain_name}", module.http_api.endpoint)
   )
   websocket_callback_url = (
     local.is_local

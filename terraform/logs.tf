@@ -1,8 +1,9 @@
 # API Gateway writes a WebSocket stage's logs under a role that the account names, once for all its
 # APIs of a region: environments of one account have to share it.
 resource "aws_iam_role" "api_gateway_logs" {
-  name        = "${local.name}-api-gateway-logs"
-  description = "Lets API Gateway write logs"
+  name                 = "${local.name}-api-gateway-logs"
+  description          = "Lets API Gateway write logs"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -8,6 +8,11 @@ output "api_url" {
   value       = local.api_url
 }
 
+output "edge_domain_name" {
+  description = "Host that the name of `edge` has to be a CNAME of. Null without `edge`."
+  value       = one(values(module.edge)[*].domain_name)
+}
+
 output "websocket_url" {
   description = "Address of the WebSocket API, stage included: `{websocket_url}?token=...`."
   value       = local.websocket_url

@@ -8,9 +8,10 @@ module "purge_state_machine" {
     for key in keys(var.functions) : "${key}_arn" => module.function[key].alias_arn
   })
 
-  kms_key_arn        = module.key["data"].arn
-  log_kms_key_arn    = module.key["logs"].arn
-  log_retention_days = var.log_retention_days
+  permissions_boundary_arn = var.permissions_boundary_arn
+  kms_key_arn              = module.key["data"].arn
+  log_kms_key_arn          = module.key["logs"].arn
+  log_retention_days       = var.log_retention_days
 }
 
 # Once a day what is due and still there, because an execution failed or its start was lost, and
@@ -46,8 +47,9 @@ resource "aws_scheduler_schedule" "purge" {
 }
 
 resource "aws_iam_role" "purge_schedule" {
-  name        = "${local.purge_state_machine_name}-schedule"
-  description = "Lets the daily schedule start the machine ${local.purge_state_machine_name}"
+  name                 = "${local.purge_state_machine_name}-schedule"
+  description          = "Lets the daily schedule start the machine ${local.purge_state_machine_name}"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -72,27 +74,4 @@ resource "aws_iam_role_policy" "purge_schedule" {
       { Effect = "Allow", Action = ["kms:Decrypt", "kms:GenerateDataKey"], Resource = [module.key["data"].arn] },
     ]
   })
-}
-
-# A failure, a time-out and an abort each have a metric of their own.
-resource "aws_cloudwatch_metric_alarm" "failed_purge" {
-  for_each = {
-    failed    = "ExecutionsFailed"
-    timed-out = "ExecutionsTimedOut"
-    aborted   = "ExecutionsAborted"
-  }
-
-  alarm_name          = "${local.purge_state_machine_name}-${each.key}"
-  alarm_description   = "A purge has ${replace(each.key, "-", " ")}; the daily run tries again"
-  namespace           = "AWS/States"
-  metric_name         = each.value
-  dimensions          = { StateMachineArn = module.purge_state_machine.arn }
-  statistic           = "Sum"
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  period              = 300
-  evaluation_periods  = 1
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
 }

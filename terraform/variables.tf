@@ -50,6 +50,36 @@ variable "lambda_architecture" {
   }
 }
 
+# --- Account -------------------------------------------------------------------------------------
+
+variable "permissions_boundary_arn" {
+  description = "Policy that bounds what any role made here may ever be given, where the account asks for one. Null: none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || can(regex("^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/", var.permissions_boundary_arn))
+    error_message = "A boundary is the ARN of a policy."
+  }
+}
+
+variable "tags" {
+  description = "Tags of everything beside `application` and `environment`, such as a cost centre."
+  type        = map(string)
+  default     = {}
+}
+
+variable "monthly_budget" {
+  description = "US dollars a month that the environment may cost; `alarm_email` hears at 80 %, and when the forecast passes all of it. Null: no budget."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.monthly_budget == null || (coalesce(var.monthly_budget, 0) > 0 && var.alarm_email != null)
+    error_message = "A budget is above zero, and somebody hears of it: set alarm_email."
+  }
+}
+
 # --- The local stack -----------------------------------------------------------------------------
 
 variable "gateway_endpoint" {
@@ -120,6 +150,30 @@ variable "throttle" {
   validation {
     condition     = var.throttle.rate_limit > 0 && var.throttle.burst_limit >= var.throttle.rate_limit
     error_message = "The burst is at least the rate, and the rate above zero."
+  }
+}
+
+variable "edge" {
+  description = <<-EOT
+    CloudFront with a WAF before the REST API, which is then reached by no other way. Null: none.
+    `domain_name` is the API's name, a CNAME of the output `edge_domain_name`; `certificate_arn` its
+    certificate, in us-east-1; `requests_per_minute` what one address may send.
+  EOT
+  type = object({
+    domain_name         = string
+    certificate_arn     = string
+    requests_per_minute = optional(number, 3000)
+  })
+  default = null
+
+  validation {
+    condition     = var.edge == null || can(regex("^arn:[a-z-]+:acm:us-east-1:[0-9]{12}:certificate/", var.edge.certificate_arn))
+    error_message = "CloudFront takes its certificate from us-east-1."
+  }
+
+  validation {
+    condition     = var.edge == null || try(var.edge.requests_per_minute >= 10, false)
+    error_message = "The WAF counts limits of at least 10 requests."
   }
 }
 
@@ -400,6 +454,17 @@ variable "deletion_protection" {
   default     = true
 }
 
+variable "rotation_days" {
+  description = "Days after which signing keys and the passwords of the database's logins are renewed."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.rotation_days >= 1 && var.rotation_days <= 90
+    error_message = "A secret is renewed after 1 to 90 days."
+  }
+}
+
 variable "noncurrent_version_days" {
   description = "Days until a replaced version of a stored object expires. Null keeps all versions."
   type        = number
@@ -468,6 +533,12 @@ variable "database" {
     condition     = (var.database.seconds_until_auto_pause != null) == (var.database.min_capacity == 0)
     error_message = "A cluster that may go down to no capacity says after how many seconds; no other does."
   }
+}
+
+variable "backup_retention_days" {
+  description = "Days that AWS Backup keeps copies of cluster and tables, by how often they are made: `daily`, `monthly`. Null: no copies beside what RDS and DynamoDB keep."
+  type        = map(number)
+  default     = null
 }
 
 variable "database_wait_seconds" {

@@ -1,13 +1,15 @@
 """Tells the two APIs who is calling.
 
-The HTTP API calls it before every route but the open ones, and always goes on: the shared layer
-answers a refusal, so that all errors have one form. The WebSocket API calls it at `$connect`, where
-a refusal ends the handshake.
+The HTTP API calls it about every request, and always goes on: the shared layer answers a refusal,
+so that all errors have one form. Only what went past CloudFront, where there is one, ends here. The
+WebSocket API calls it at `$connect`, where a refusal ends the handshake.
 """
 
+import hashlib
+import hmac
 from typing import Any
 
-from chatbot import database, log, tokens
+from chatbot import aws, database, log, tokens
 from chatbot.errors import Problem, Unauthorized
 from chatbot.principal import Principal
 from chatbot.settings import settings
@@ -20,17 +22,32 @@ def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
 
 
 def _request(event: dict[str, Any]) -> dict[str, Any]:
+    headers = event.get("headers") or {}
+    if not _came_by_the_edge(headers.get("x-origin-secret", "")):
+        log.logger().warning("request past the edge", code=log.Code.EDGE_EVADED)
+        return {"isAuthorized": False}
     try:
-        scheme, _, token = (event.get("headers") or {}).get("authorization", "").partition(" ")
+        scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized("an access token is required")
         principal = tokens.verify_access_token(token.strip())
     except Unauthorized as refusal:
         return {"isAuthorized": True, "context": {"refusal": refusal.detail}}
+    except Exception as error:
+        if not aws.is_unavailable(error):
+            raise
+        log.logger().error("keys not read", code=log.Code.REQUEST_FAILED, exc_info=error)
+        return {"isAuthorized": True, "context": {"unavailable": True}}
     return {
         "isAuthorized": True,
         "context": {"user_id": principal.user_id, "token_version": principal.token_version},
     }
+
+
+def _came_by_the_edge(secret: str) -> bool:
+    expected = settings().origin_digest
+    given = hashlib.sha256(secret.encode()).hexdigest()
+    return not expected or hmac.compare_digest(given, expected)
 
 
 def _connect(event: dict[str, Any]) -> dict[str, Any]:

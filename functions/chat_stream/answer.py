@@ -106,6 +106,8 @@ class Answer:
     def _on_text(self, text: str) -> Outcome | None:
         if self._before and not self._has_text:
             self._gathered.append(PARAGRAPH)
+        elif not self._has_text:
+            log.measure(TimeToFirstToken=now_ms() - self.turn.opened_at)
         self._gathered.append(text)
         self._text_bytes += len(text.encode())
         whole = len(self._before.encode()) + len(PARAGRAPH) + self._text_bytes

@@ -14,7 +14,7 @@ from typing import Any
 
 from chatbot import documents, embeddings, log, tables
 from chatbot.aws import client
-from chatbot.identifiers import now_ms, timestamp
+from chatbot.identifiers import now_ms, since_ms, timestamp
 from chatbot.settings import settings
 from functions.embed import index, storage
 from functions.embed.index import Chunk
@@ -101,6 +101,7 @@ def _embed(row: Row, old: Row | None) -> None:
         _fail(claimed, error)
         return
     _mark(claimed, "embedded", len(chunks))
+    log.measure(EmbeddingLag=since_ms(claimed["updated_at"]))
     if old and old["version"] < claimed["version"]:
         storage.drop(claimed, before=claimed["version"])
 

@@ -1,8 +1,10 @@
-"""Migrates the database, called by `make` and after every apply.
+"""Migrates the database, called by `make` and after every apply; rotates its logins' passwords,
+called by Secrets Manager.
 
 Event: `{"action": "up", "to"?}`, `{"action": "down", "steps"?: 1}`, `{"action": "status"}` or
 `{"action": "create_administrator", "email", "username", "full_name", "password"}`. The function's
 own secret is the cluster's master user, who makes the logins; the rest is done as the migrator.
+Or a step of a rotation: see `chatbot.rotation`.
 """
 
 from collections.abc import Mapping
@@ -11,6 +13,7 @@ from typing import Any
 import bcrypt
 
 from chatbot import database, log
+from chatbot.rotation import rotate
 from functions.migrate import files, logins
 from functions.migrate.files import Migration, MigrationError
 
@@ -114,6 +117,9 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     "status", `{"user": User}` for "create_administrator".
     """
     log.bind(context.aws_request_id)
+    if "Step" in event:
+        rotate(event, logins.new_password, logins.use_password)
+        return {}
     action = event["action"]
     if action == "up":
         logins.provide_logins()

@@ -8,9 +8,9 @@ import hashlib
 import hmac
 import json
 import secrets
-from typing import Any
 
 from chatbot import aws, database
+from chatbot.rotation import Value
 from chatbot.settings import settings
 
 LOGINS = ("migrator", "app", "worker")
@@ -40,22 +40,32 @@ def secret_arn(login: str) -> str:
 
 
 def provide_logins() -> None:
-    """Make what is missing of secrets and logins; give each login its secret's password.
+    """Make what is missing of the logins; give each its secret's password.
 
     Safe to run again, also on a new database whose secrets are left from an earlier one.
     """
+    client = aws.client("secretsmanager")
     for login in LOGINS:
-        _provide_login(login)
+        secret = client.get_secret_value(SecretId=secret_arn(login))["SecretString"]
+        use_password(json.loads(secret))
     if not _exists(SEARCH):
         database.execute("CREATE ROLE chatbot_search NOLOGIN")
     for statement in _PRIVILEGES:
         database.execute(statement.format(database=f'"{settings().database_name}"'))
 
 
-def _provide_login(login: str) -> None:
-    role = f"chatbot_{login}"
-    verifier = _scram_verifier(_password(login, role))
+def new_password(value: Value) -> Value:
+    """A login's secret `{"username", "password"}` with another password."""
+    return {**value, "password": secrets.token_urlsafe(32)}
+
+
+def use_password(value: Value) -> None:
+    """Make the login of a secret, or change its password to the secret's."""
+    role = value["username"]
+    if role not in {f"chatbot_{login}" for login in LOGINS}:
+        raise ValueError("not a login of ours")
     verb = "ALTER" if _exists(role) else "CREATE"
+    verifier = _scram_verifier(value["password"])
     database.execute(f"{verb} ROLE {role} LOGIN PASSWORD '{verifier}'")
 
 
@@ -64,17 +74,6 @@ def _exists(role: str) -> bool:
         "SELECT to_jsonb(true) FROM pg_roles WHERE rolname = :role", {"role": role}
     )
     return found is not None
-
-
-def _password(login: str, role: str) -> str:
-    client = aws.client("secretsmanager")
-    arn = secret_arn(login)
-    try:
-        value: dict[str, Any] = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
-    except client.exceptions.ResourceNotFoundException:  # a secret without a value yet
-        value = {"username": role, "password": secrets.token_urlsafe(32)}
-        client.put_secret_value(SecretId=arn, SecretString=json.dumps(value))
-    return str(value["password"])
 
 
 def _scram_verifier(password: str) -> str:

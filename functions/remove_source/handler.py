@@ -26,7 +26,7 @@ def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
     """
     source_id = event["source_id"]
     log.bind(event["request_id"], source_id=source_id)
-    lock = _mark(event["workspace_id"], source_id)
+    lock = _mark(source_id, {"deleting": True, "workspace_id": event["workspace_id"]})
     try:
         database.system(event["workspace_id"], DELETE, {"id": source_id})
     except ServiceUnavailable as problem:
@@ -39,20 +39,23 @@ def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
         if time.monotonic() > until:
             break
         documents.remove(row["document_id"])
-    if rows:
+    if rows or "is_empty" not in lock:
         # Looked at once more: the index that lists them is a moment behind.
+        if not rows:
+            _mark(source_id, {"is_empty": True})
         return {"has_more": True, "wait_seconds": WAIT_SECONDS}
     sources.remove(source_id)
     _forget(source_id)
     return {"has_more": False, "wait_seconds": 0}
 
 
-def _mark(workspace_id: str, source_id: str) -> dict[str, Any]:
+def _mark(source_id: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Note something in the source's lock; the lock after that."""
     answer = client("dynamodb").update_item(
         TableName=settings().jobs_table,
         Key=tables.pack(sources.lock_key(source_id)),
-        UpdateExpression="SET deleting = :true, workspace_id = :workspace",
-        ExpressionAttributeValues=tables.pack({":true": True, ":workspace": workspace_id}),
+        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in values),
+        ExpressionAttributeValues=tables.pack({f":{n}": value for n, value in values.items()}),
         ReturnValues="ALL_NEW",
     )
     return tables.unpack(answer["Attributes"])

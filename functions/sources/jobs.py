@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chatbot import log, tables
 from chatbot.api import Request
@@ -61,7 +61,7 @@ def start(workspace_id: str, source: Mapping[str, Any], request: Request) -> str
         )
     except states.exceptions.ExecutionAlreadyExists:
         pass  # by the first request with this key
-    except ClientError:
+    except (BotoCoreError, ClientError):
         _abandon(source["id"], job_id)
         raise ServiceUnavailable("The run could not be started.", retry_after=5) from None
     return job_id

@@ -1,11 +1,9 @@
 """The frame `chat`: the user's message is stored, acknowledged, and its answer started."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from chatbot import closing, connections, log, rate_limit, turns
 from chatbot.connections import Connection
-from chatbot.errors import Gone
 from chatbot.identifiers import now_ms
 from chatbot.settings import settings
 from chatbot.turns import Head, Outcome
@@ -27,7 +25,6 @@ def serve(connection: Connection, frame: Chat) -> None:
     if opened.turn is None:
         _repeat(connection, opened)
     else:
-        connections.follow(connection, opened.conversation_id, opening.workspace_id)
         _start(connection, frame, opened.turn)
 
 
@@ -41,34 +38,41 @@ def _acknowledge(connection: Connection, frame: Chat, opened: Opened) -> None:
     }
     if frame.client_message_id is not None:
         ack["client_message_id"] = frame.client_message_id
-    _post(connection.connection_id, turns.encode(ack))
+    closing.send_all(connection.connection_id, opened.conversation_id, [turns.encode(ack)])
 
 
 def _start(connection: Connection, frame: Chat, turn: Head) -> None:
-    others = [
-        follower.connection_id
-        for follower in connections.followers(turn.conversation_id)
-        if follower.connection_id != connection.connection_id
-    ]
-    shown = turns.encode(
-        {
-            "type": "user",
-            "conversation_id": turn.conversation_id,
-            "message_id": turn.user_message_id,
-            "content": frame.content,
-            "request_id": log.request_id(),
-        }
-    )
+    """Start the answer, or end the turn: after its `ack` the client waits for a final frame."""
     with ThreadPoolExecutor(8) as pool:
-        for other in others:
-            pool.submit(_post, other, shown)
         try:
+            for follower in connections.followers(turn.conversation_id):
+                if follower.connection_id != connection.connection_id:
+                    pool.submit(_show, follower.connection_id, frame, turn)
             execution.start(turn)
         except Exception as error:  # noqa: BLE001  whatever it is, the user must not wait for it
             log.logger().error(
                 "execution not started", code=log.Code.EXECUTION_NOT_STARTED, exc_info=error
             )
-            closing.end(turn.message_id, _not_started)
+            _give_up(turn)
+
+
+def _show(connection_id: str, frame: Chat, turn: Head) -> None:
+    """Tell another connection that follows the conversation what its user said."""
+    shown = {
+        "type": "user",
+        "conversation_id": turn.conversation_id,
+        "message_id": turn.user_message_id,
+        "content": frame.content,
+        "request_id": log.request_id(),
+    }
+    closing.send_all(connection_id, turn.conversation_id, [turns.encode(shown)])
+
+
+def _give_up(turn: Head) -> None:
+    try:
+        closing.end(turn.message_id, _not_started)
+    except Exception as error:  # noqa: BLE001  whoever looks after the turn ends it soon
+        log.logger().error("turn not ended", code=log.Code.EXECUTION_NOT_STARTED, exc_info=error)
 
 
 def _not_started(_: Head) -> Outcome:
@@ -84,8 +88,3 @@ def _repeat(connection: Connection, opened: Opened) -> None:
     if turn.is_running and now_ms() - turn.opened_at > START_MS:
         execution.start(turn)
     follow.resume(connection, turn, 0)
-
-
-def _post(connection_id: str, frame: str) -> None:
-    with suppress(Gone, connections.Undelivered):
-        connections.post(connection_id, frame)

@@ -129,6 +129,11 @@ class Opening:
                 settings().connections_table,
                 connections.turn_row(turn.message_id, self.connection.user_id, self.workspace_id),
             ),
+            "follower": {
+                "Update": connections.following(
+                    self.connection, self.conversation_id, self.workspace_id
+                )
+            },
             **quotas.opening(turn, self.quota),
         }
         if self.guard is not None:

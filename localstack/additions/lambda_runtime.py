@@ -9,6 +9,7 @@ import fcntl
 import functools
 import hashlib
 import io
+import json
 import os
 import select
 import shlex
@@ -309,6 +310,12 @@ def _provided_worker_env(config: Json, code_dir: str, port: int) -> Json:
     if logging.get("LogFormat") == "JSON":
         environment["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         environment["AWS_LAMBDA_LOG_LEVEL"] = logging.get("ApplicationLogLevel", "INFO")
+    # In fault runs AWS is reached by way of proxies (localstack/faults.py).
+    faults = Path(os.environ.get("FAULTS_FILE", "/nonexistent"))
+    if faults.exists():
+        environment |= json.loads(faults.read_text(encoding="utf-8"))
+        skew = Path(__file__).parent.with_name("skew")
+        environment["PYTHONPATH"] = os.pathsep.join([str(skew), environment["PYTHONPATH"]])
     return environment
 
 

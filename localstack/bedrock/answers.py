@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from localstack.bedrock.directives import Directives, ToolCall, parse, without
+from localstack.bedrock.embeddings import FUNCTION_WORDS
 
 _WORDS = Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split()
 _PIECE = re.compile(r"\S{1,16}\s*|\s+")
@@ -108,20 +109,22 @@ def _passages(body: Mapping[str, Any], question: str) -> list[tuple[str, str]]:
 
 
 def _stems(text: str) -> set[str]:
-    return {word.casefold()[:6] for word in _WORD.findall(text)}
+    words = {word.casefold() for word in _WORD.findall(text)}
+    return {word[:6] for word in words - FUNCTION_WORDS}
 
 
 def _from_passages(body: Mapping[str, Any], question: str) -> str | None:
-    """The sentence of each passage that shares most words with the question, with its number."""
+    """The sentence of each passage that shares most words with the question, with its number: of
+    the best passages, as a model cites what it used and not all that it was sent."""
     asked = _stems(without(question))
     quotes = []
     for number, passage in _passages(body, question):
         sentences = [sentence.strip() for sentence in _SENTENCE.findall(passage)]
         best = max(sentences, key=lambda sentence: len(asked & _stems(sentence)), default="")
-        shared = len(asked & _stems(best))
-        if shared:
-            quotes.append((-shared, int(number), f"{best} [{number}]"))
-    return " ".join(quote for _, _, quote in sorted(quotes)[:3]) or None
+        quotes.append((len(asked & _stems(best)), int(number), f"{best} [{number}]"))
+    most = max((shared for shared, _, _ in quotes), default=0)
+    used = sorted((-shared, number, quote) for shared, number, quote in quotes if 2 * shared > most)
+    return " ".join(quote for _, _, quote in used[:3]) or None
 
 
 def _text(body: Mapping[str, Any], question: str, directives: Directives) -> str:
@@ -137,7 +140,7 @@ def _text(body: Mapping[str, Any], question: str, directives: Directives) -> str
 
 def _tools(body: Mapping[str, Any], directives: Directives) -> list[ToolCall]:
     if directives.tool_loop is not None:
-        return [ToolCall(directives.tool_loop, {})]
+        return [directives.tool_loop]
     # The results of the round before stand in the last message, which then has no words.
     answered = any("toolResult" in block for block in body["messages"][-1]["content"])
     return [] if answered else list(directives.tools)

@@ -9,7 +9,7 @@
 | `[[throttle 2]]` | the first two calls for this message get `ThrottlingException` |
 | `[[break 10]]` | `modelStreamErrorException` after ten pieces |
 | `[[tool NAME {"json": 1}]]` | asks for this tool first; several are asked for at once |
-| `[[tool-loop NAME]]` | asks for this tool again and again |
+| `[[tool-loop NAME {"json": 1}]]` | asks for this tool again and again |
 | `[[max-tokens]]` | the answer stops with `max_tokens` |
 | `[[guardrail input]]` | a guardrail, where one is applied, finds this message harmful |
 | `[[guardrail 80]]` | a guardrail finds the answer harmful after 80 pieces |
@@ -26,7 +26,7 @@ from typing import Any
 _PLAIN = re.compile(r"\[\[(words|pace|stall|throttle|break|guardrail)\s+(\d+(?:\.\d+)?)\s*\]\]")
 _TEXT = re.compile(r"\[\[text (.*?)\]\](?!\])", re.DOTALL)
 _TOOL = re.compile(r"\[\[tool\s+([A-Za-z0-9_-]+)\s*")
-_TOOL_LOOP = re.compile(r"\[\[tool-loop\s+([A-Za-z0-9_-]+)\s*\]\]")
+_TOOL_LOOP = re.compile(r"\[\[tool-loop\s+([A-Za-z0-9_-]+)\s*")
 _MAX_TOKENS = "[[max-tokens]]"
 _GUARDRAIL_INPUT = "[[guardrail input]]"
 
@@ -48,16 +48,16 @@ class Directives:
     throttled_calls: int = 0
     break_after: int | None = None
     tools: tuple[ToolCall, ...] = field(default=())
-    tool_loop: str | None = None
+    tool_loop: ToolCall | None = None
     max_tokens: bool = False
     guardrail_input: bool = False
     guardrail_after: int | None = None
 
 
-def _tool_calls(text: str) -> tuple[ToolCall, ...]:
+def _tool_calls(directive: re.Pattern[str], text: str) -> tuple[ToolCall, ...]:
     """Read by a JSON decoder, since the input may have brackets of its own."""
     calls = []
-    for match in _TOOL.finditer(text):
+    for match in directive.finditer(text):
         try:
             arguments, end = json.JSONDecoder().raw_decode(text, match.end())
         except ValueError:
@@ -72,7 +72,7 @@ def parse(words: str) -> Directives:
     exact = _TEXT.search(words)
     rest = _TEXT.sub("", words)
     numbers = {name: float(value) for name, value in _PLAIN.findall(rest)}
-    loop = _TOOL_LOOP.search(rest)
+    loop = _tool_calls(_TOOL_LOOP, rest)
     return Directives(
         text=exact.group(1) if exact else None,
         words=int(numbers["words"]) if "words" in numbers else None,
@@ -80,8 +80,8 @@ def parse(words: str) -> Directives:
         stall_seconds=numbers.get("stall", 0.0),
         throttled_calls=int(numbers.get("throttle", 0)),
         break_after=int(numbers["break"]) if "break" in numbers else None,
-        tools=_tool_calls(rest),
-        tool_loop=loop.group(1) if loop else None,
+        tools=_tool_calls(_TOOL, rest),
+        tool_loop=loop[0] if loop else None,
         max_tokens=_MAX_TOKENS in rest,
         guardrail_input=_GUARDRAIL_INPUT in rest,
         guardrail_after=int(numbers["guardrail"]) if "guardrail" in numbers else None,
@@ -90,6 +90,6 @@ def parse(words: str) -> Directives:
 
 def without(words: str) -> str:
     """The words with their directives taken out, outer white space trimmed."""
-    rest = _TOOL_LOOP.sub("", _PLAIN.sub("", _TEXT.sub("", words)))
-    rest = re.sub(r"\[\[tool\s.*?\]\]", "", rest, flags=re.DOTALL)
+    rest = _PLAIN.sub("", _TEXT.sub("", words))
+    rest = re.sub(r"\[\[tool(-loop)?\s.*?\]\]", "", rest, flags=re.DOTALL)
     return rest.replace(_MAX_TOKENS, "").replace(_GUARDRAIL_INPUT, "").strip()

@@ -5,6 +5,11 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
+mock_provider "aws" {
+  alias  = "us_east_1"
+  source = "./tests/mocks"
+}
+
 override_resource {
   target = module.key["secrets"].aws_kms_key.this
   values = { arn = "arn:aws:kms:us-east-1:123456789012:key/secrets" }
@@ -48,8 +53,8 @@ run "on_aws" {
     condition = toset([
       for key, function in module.function : key
       if strcontains(function.policy, "secret:signing")
-    ]) == toset(["auth", "authorizer"])
-    error_message = "Only sign-in and the authorizer read the signing keys."
+    ]) == toset(["auth", "authorizer", "rotate_signing_key"])
+    error_message = "Only sign-in, the authorizer and the rotation read the signing keys."
   }
 
   assert {
@@ -62,8 +67,8 @@ run "on_aws" {
   assert {
     condition = toset([
       for key, function in module.function : key if strcontains(function.policy, "secretsmanager:PutSecretValue")
-    ]) == toset(["migrate", "sources"])
-    error_message = "Only migrations write the logins' passwords, and only sources credentials."
+    ]) == toset(["migrate", "rotate_signing_key", "sources"])
+    error_message = "Only migrations write the logins' passwords, the rotation keys, and sources credentials."
   }
 
   assert {
@@ -128,7 +133,7 @@ run "on_aws" {
   }
 
   assert {
-    condition     = contains(keys(aws_cloudwatch_metric_alarm.dead_letter), "embed-dead-letter")
+    condition     = contains(keys(aws_cloudwatch_metric_alarm.this), "embed-dead-letter")
     error_message = "A document that cannot be embedded raises an alarm."
   }
 

@@ -8,6 +8,7 @@ BENCHMARKS = {
     "cold_start": "tests.benchmarks.cold_start.__main__",
     "budgets": "tests.benchmarks.cold_start.budgets",
     "ingestion": "tests.benchmarks.ingestion.__main__",
+    "retrieval": "tests.benchmarks.retrieval.__main__",
     "cost": "tests.benchmarks.cost.__main__",
 }
 

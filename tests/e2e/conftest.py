@@ -13,7 +13,7 @@ import boto3
 import pytest
 from localstack_client.session import Session
 
-from tests.e2e.client import Tenant, sign_up
+from tests.e2e.client import Rest, Tenant, sign_up
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,3 +79,22 @@ def tenant(new_tenant: Callable[[], Tenant]) -> Tenant:
 @pytest.fixture
 def other_tenant(new_tenant: Callable[[], Tenant]) -> Tenant:
     return new_tenant()
+
+
+@pytest.fixture(scope="session")
+def administrator(stack: Stack) -> Rest:
+    """The platform's, who is no member of anybody's workspace."""
+    anyone = Rest(stack.outputs["api_url"])
+    login = {"email": stack.outputs["admin_email"], "password": stack.outputs["admin_password"]}
+    return Rest(anyone.api_url, anyone.ok("POST", "/auth/login", login)["access_token"])
+
+
+@pytest.fixture
+def limit(administrator: Rest) -> Callable[..., None]:
+    """Sets a workspace's quota, as an operator does."""
+
+    def set_quota(tenant: Tenant, **quota: Any) -> None:
+        changed = administrator.ok("PATCH", tenant.path, {"quota": quota})
+        assert quota.items() <= changed["quota"].items()
+
+    return set_quota

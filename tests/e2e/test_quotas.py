@@ -1,10 +1,7 @@
 """Quotas: what is let through, what is counted in the end, and that each workspace has its own."""
 
-import re
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -12,31 +9,12 @@ from uuid import uuid4
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
-from tests.e2e.client import Chat, Frame, Rest, Tenant, Turn
+from tests.e2e.client import Chat, Frame, Tenant, Turn
 from tests.e2e.conftest import Stack
 
 MOST = 2000  # tokens of an answer
 INPUT = 100  # and more than its question can have
 OLD_MODEL = "anthropic.claude-v2"
-
-
-@pytest.fixture(scope="session")
-def administrator(stack: Stack) -> Rest:
-    """The platform's, who is no member of anybody's workspace."""
-    anyone = Rest(stack.outputs["api_url"])
-    login = {"email": stack.outputs["admin_email"], "password": stack.outputs["admin_password"]}
-    return Rest(anyone.api_url, anyone.ok("POST", "/auth/login", login)["access_token"])
-
-
-@pytest.fixture
-def limit(administrator: Rest) -> Callable[..., None]:
-    """Sets a workspace's quota, as an operator does."""
-
-    def set_quota(tenant: Tenant, **quota: Any) -> None:
-        changed = administrator.ok("PATCH", tenant.path, {"quota": quota})
-        assert quota.items() <= changed["quota"].items()
-
-    return set_quota
 
 
 def row(stack: Stack, tenant: Tenant, item: str) -> dict[str, Any]:
@@ -86,44 +64,6 @@ def opened(chat: Chat, tenant: Tenant, words: list[str]) -> list[Frame]:
         chat.until(lambda f: f["type"] in {"ack", "error"} and f.get("client_message_id") in marks)
         for _ in marks
     ]
-
-
-def test_ten_turns_at_most_are_let_through_and_counted_exactly_when_100_come_at_once(
-    stack: Stack, tenant: Tenant, other_tenant: Tenant, limit: Callable[..., None]
-) -> None:
-    """They then end in every way: completed, cancelled, broken off, aborted, throttled away."""
-    smaller(tenant)
-    limit(tenant, monthly_tokens=10 * (MOST + INPUT), max_concurrent_turns=100)
-    words = "[[words 120]] [[pace 40]] [[break 60]]"
-    with ExitStack() as open_, ThreadPoolExecutor(10) as pool:
-        chats = [open_.enter_context(tenant.chat()) for _ in range(10)]
-        answers = list(pool.map(lambda chat: opened(chat, tenant, [words] * 10), chats))
-        acks = [(c, a) for c, all_ in zip(chats, answers, strict=True) for a in all_]
-        refused = [answer for _, answer in acks if answer["type"] == "error"]
-        turns = [(chat, Turn(answer)) for chat, answer in acks if answer["type"] == "ack"]
-        assert len(refused) + len(turns) == 100
-        assert 1 <= len(turns) <= 10
-        assert {answer["code"] for answer in refused} == {"quota_exceeded"}
-        assert re.search(r"\d{4}-\d{2}-01T00:00:00Z", refused[0]["detail"])
-        assert month(stack, tenant)["tokens"] <= 10 * (MOST + INPUT)
-        machine = stack.outputs["chat_state_machine_arn"].replace(":stateMachine:", ":execution:")
-        for number, (chat, turn) in enumerate(turns):
-            if number % 3 == 0:
-                chat.send({"type": "cancel", "message_id": turn.message_id})
-            if number % 3 == 1:
-                stack.client("stepfunctions").stop_execution(
-                    executionArn=f"{machine}:{turn.message_id}"
-                )
-        finals = [final_of(tenant, turn) for _, turn in turns]
-    assert {final["status"] for final in finals} <= {"cancelled", "failed", "completed"}
-    assert len({final["status"] for final in finals}) > 1
-    check_counters(stack, tenant, finals)
-    with other_tenant.chat() as chat:
-        theirs = chat.ask(other_tenant.chatbot_id, "hello").check()
-    check_counters(stack, other_tenant, [theirs])
-    with tenant.chat() as chat:
-        finals.append(chat.ask(tenant.chatbot_id, "hello").check())
-    check_counters(stack, tenant, finals)
 
 
 def final_of(tenant: Tenant, turn: Turn) -> Frame:

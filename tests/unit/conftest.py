@@ -72,6 +72,7 @@ ENVIRONMENT = {
     "WEB_SEARCH_SECRET_ARN": "web-search",
     "WEBSOCKET_CALLBACK_URL": "https://example.execute-api.eu-west-1.amazonaws.com/ws",
     "WEBSOCKET_ALLOWED_ORIGINS": "",
+    "ORIGIN_DIGEST": "",
 }
 # Two tools that only tests have: one reads, one changes something.
 TOOLS: list[dict[str, Any]] = [

@@ -6,6 +6,7 @@ import tracemalloc
 from typing import Annotated, Any
 
 import pytest
+from botocore.exceptions import ClientError
 from pydantic import Field
 
 from chatbot import rate_limit
@@ -392,6 +393,27 @@ def test_bug_of_ours_tells_the_client_nothing_and_the_log_everything(
     assert line.exc_info[1] is error
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "answered"),
+    [
+        ("ThrottlingException", 400, 503),
+        ("ExpiredTokenException", 400, 503),
+        ("RequestTimeTooSkewed", 403, 503),
+        ("InternalServerError", 500, 503),
+        ("AccessDeniedException", 403, 500),
+        ("ValidationException", 400, 500),
+    ],
+)
+def test_answer_says_when_to_retry_only_when_aws_fails_for_now(
+    code: str, status: int, answered: int, database: FakeDatabase
+) -> None:
+    response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    database.answers = [ClientError(response, "GetItem")]
+    answer = ask("DELETE", THING_A)
+    problem(answer, answered)
+    assert answer.headers.get("Retry-After") == ("1" if answered == 503 else None)
+
+
 # --- Request ids
 
 
@@ -506,6 +528,24 @@ def test_open_route_is_counted_by_address(environment: pytest.MonkeyPatch) -> No
     assert [send(api.handler, request).status for _ in range(2)] == [200, 429]
     request["requestContext"]["http"]["sourceIp"] = "203.0.113.1"
     assert send(api.handler, request).status == 200
+
+
+def test_open_route_is_counted_by_the_clients_address_when_cloudfront_is_before_it(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ADDRESS_REQUESTS_PER_MINUTE", "1")
+    environment.setenv("ORIGIN_DIGEST", "d")
+    fresh_settings()
+
+    def ask_from(address: str) -> int:
+        headers = {"x-viewer-address": address}
+        body = {"name": "a"}
+        request = event("POST", "/api/v1/open", body, caller=None, headers=headers)
+        return send(api.handler, request).status
+
+    assert [ask_from(address) for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")] == [
+        200, 429, 200
+    ]  # fmt: skip
 
 
 def test_refunded_call_is_counted_no_more() -> None:

@@ -1,11 +1,14 @@
 """The REST side never refuses by itself, the WebSocket side always does."""
 
+import hashlib
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chatbot import tokens
-from chatbot.errors import Unauthorized
+from chatbot.errors import ServiceUnavailable, Unauthorized
+from chatbot.principal import Principal
 from functions.authorizer.handler import handler
 from tests.unit.conftest import FakeDatabase, fresh_settings
 from tests.unit.rest import ALICE
@@ -61,6 +64,48 @@ def test_request_carries_the_refusal_when_the_token_is_bad(header: str | None) -
     answer = handler(request(header), None)
     assert answer["isAuthorized"] is True
     assert list(answer["context"]) == ["refusal"]
+
+
+@pytest.mark.parametrize("secret", [None, "", "guess"])
+def test_request_is_refused_when_it_went_past_the_edge(
+    secret: str | None, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("ORIGIN_DIGEST", hashlib.sha256(b"ours").hexdigest())
+    fresh_settings()
+    event = request(f"Bearer {access_token()}")
+    if secret is not None:
+        event["headers"]["x-origin-secret"] = secret
+    assert handler(event, None) == {"isAuthorized": False}
+
+
+def test_request_carries_the_principal_when_it_came_by_the_edge(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("ORIGIN_DIGEST", hashlib.sha256(b"ours").hexdigest())
+    fresh_settings()
+    event = request(f"Bearer {access_token()}")
+    event["headers"]["x-origin-secret"] = "ours"
+    assert handler(event, None)["context"]["user_id"] == ALICE.user_id
+
+
+def test_request_is_not_refused_as_unauthorized_when_the_keys_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = access_token()
+    monkeypatch.setattr(tokens, "_keys", tokens.SigningKeys())
+    response: Any = {"Error": {"Code": "ThrottlingException"}}
+
+    def throttled(_: object) -> None:
+        raise ClientError(response, "GetSecretValue")
+
+    monkeypatch.setattr(tokens.SigningKeys, "_load", throttled)
+    answer = handler(request(f"Bearer {token}"), None)
+    assert answer == {"isAuthorized": True, "context": {"unavailable": True}}
+    with pytest.raises(ServiceUnavailable):
+        Principal.from_event({"requestContext": {"authorizer": {"lambda": answer["context"]}}})
+    response["Error"]["Code"] = "ResourceNotFoundException"
+    with pytest.raises(ClientError):
+        handler(request(f"Bearer {token}"), None)
 
 
 def test_handshake_is_allowed_when_the_token_is_good(database: FakeDatabase) -> None:

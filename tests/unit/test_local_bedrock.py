@@ -33,6 +33,21 @@ def test_pieces_joined_are_the_text(text: str) -> None:
     assert "".join(answer.pieces) == text.replace("]", "")
 
 
+def test_only_the_passages_that_fit_best_are_cited() -> None:
+    passages = (
+        "When does the gate of the Rotterdam depot close in winter? At 21:30.",
+        "The gate code of the Basel office is with the porter.",
+        "What do you do with the rest of it, and why does it matter?",
+    )
+    blocks = [
+        {"text": f'<passage number="{number}" title="A note">\n{text}\n</passage>'}
+        for number, text in enumerate(passages, start=1)
+    ]
+    question = {"text": "When does the gate of the Rotterdam depot close in winter?"}
+    answer = answers.plan({"messages": [{"role": "user", "content": [*blocks, question]}]})
+    assert "".join(answer.pieces) == f"{passages[0].partition(' At')[0]} [1]"
+
+
 @given(st.text(max_size=200))
 def test_framing_is_what_botocore_reads(text: str) -> None:
     buffer = EventStreamBuffer()

@@ -100,3 +100,15 @@ def test_environment_has_a_state_of_its_own(environment: str) -> None:
     backend = text(f"environments/{environment}/backend.hcl")
     assert re.search(rf'^bucket += "chatbot-{environment}-terraform"$', backend, re.MULTILINE)
     assert "127.0.0.1" not in backend
+
+
+def test_every_alarm_has_a_line_in_the_runbook() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = "".join(re.findall(r"^\| (`.*?) \|", readme, re.MULTILINE))
+    runbook = set(re.findall(r"`([\w…-]+)`", rows))
+    row = re.compile(r"^ +([a-z]+(?:-[a-z]+)+|throttled) += \{", re.MULTILINE)
+    alarms = set(row.findall(text("alarms.tf")))
+    machines = {"delete-source-failed", "end-ingestion-failed"}
+    purges = {"purge-failed", "purge-timed-out", "purge-aborted"}
+    assert len(alarms) > 10
+    assert (alarms - {"timed-out"}) | machines | purges | {"errors-…"} == runbook

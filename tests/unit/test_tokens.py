@@ -98,6 +98,10 @@ def test_token_gives_its_principal_when_it_is_good() -> None:
     assert claims["jti"] != good_claims()["jti"]
 
 
+def test_token_is_good_when_the_issuers_clock_is_ahead() -> None:
+    assert tokens.verify_access_token(sign(good_claims() | {"iat": int(time.time()) + 3})) == ALICE
+
+
 @pytest.mark.parametrize("name", FORGERIES)
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 def test_token_is_refused_when_it_is(name: str) -> None:

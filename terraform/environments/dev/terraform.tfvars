@@ -12,9 +12,11 @@ email_verification_required = true
 
 mail_sender = "no-reply@dev.example.com"
 client_url  = "https://chat.dev.example.com"
+alarm_email = "operations@example.com"
 
 deletion_protection     = false
 log_retention_days      = 14
+monthly_budget          = 100
 noncurrent_version_days = 14
 
 # Sleeps when nobody works: the first request after that waits for it, about 15 seconds.

@@ -11,13 +11,18 @@ email_verification_required = true
 
 mail_sender = "no-reply@example.com"
 client_url  = "https://chat.example.com"
+alarm_email = "operations@example.com"
 
 throttle = { rate_limit = 5000, burst_limit = 5000 }
 
 # What a turn waits for starts from snapshots.
 snap_start = true
 
+# CloudFront with a WAF before the REST API:
+# edge = { domain_name = "api.example.com", certificate_arn = "arn:aws:acm:us-east-1:…" }
+
 log_retention_days = 365
+monthly_budget     = 5000
 
 # A second instance in another zone takes over in seconds where the first is lost.
 database = {
@@ -26,3 +31,5 @@ database = {
   instances             = ["a", "b"]
   backup_retention_days = 35
 }
+
+backup_retention_days = { daily = 35, monthly = 365 }

@@ -46,6 +46,7 @@ resource "aws_cloudwatch_log_group" "this" {
 }
 
 resource "aws_rds_cluster" "this" {
+  #checkov:skip=CKV2_AWS_8: the root's module.backup copies the cluster where its environment keeps copies, which Checkov does not follow from module to module
   cluster_identifier = var.name
   engine             = "aurora-postgresql"
   engine_mode        = "provisioned" # which is what Serverless v2 is to RDS
@@ -103,8 +104,9 @@ resource "aws_rds_cluster_instance" "this" {
 }
 
 resource "aws_iam_role" "monitoring" {
-  name        = "${var.name}-database-monitoring"
-  description = "Lets RDS write enhanced monitoring"
+  name                 = "${var.name}-database-monitoring"
+  description          = "Lets RDS write enhanced monitoring"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -43,8 +43,9 @@ resource "aws_cloudwatch_log_group" "flow_log" {
 }
 
 resource "aws_iam_role" "flow_log" {
-  name        = "${var.name}-flow-log"
-  description = "Lets the network's flow log be written"
+  name                 = "${var.name}-flow-log"
+  description          = "Lets the network's flow log be written"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -22,3 +22,8 @@ output "routes" {
     }
   }
 }
+
+output "log_group_name" {
+  description = "Log group of requests."
+  value       = aws_cloudwatch_log_group.access.name
+}

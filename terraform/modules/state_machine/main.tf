@@ -67,8 +67,9 @@ locals {
 }
 
 resource "aws_iam_role" "this" {
-  name        = "${var.name}-state-machine" # a function can have the same name
-  description = "Role of the state machine ${var.name}"
+  name                 = "${var.name}-state-machine" # a function can have the same name
+  description          = "Role of the state machine ${var.name}"
+  permissions_boundary = var.permissions_boundary_arn
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -12,3 +12,8 @@ output "policy" {
   description = "The role's policy document, in JSON."
   value       = local.policy
 }
+
+output "log_group_name" {
+  description = "Log group of executions."
+  value       = aws_cloudwatch_log_group.this.name
+}

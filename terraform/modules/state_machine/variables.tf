@@ -39,3 +39,9 @@ variable "log_retention_days" {
   description = "Days that logs are kept."
   type        = number
 }
+
+variable "permissions_boundary_arn" {
+  description = "Policy that bounds what the role may ever be given. Null: none."
+  type        = string
+  default     = null
+}

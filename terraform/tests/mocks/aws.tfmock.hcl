@@ -91,3 +91,19 @@ mock_resource "aws_sns_topic" {
 mock_resource "aws_sqs_queue" {
   defaults = { arn = "arn:aws:sqs:us-east-1:123456789012:mock" }
 }
+
+mock_resource "aws_backup_vault" {
+  defaults = { arn = "arn:aws:backup:us-east-1:123456789012:backup-vault:mock" }
+}
+
+mock_resource "aws_cloudfront_distribution" {
+  defaults = { domain_name = "d111111abcdef8.cloudfront.net" }
+}
+
+mock_resource "aws_cloudfront_function" {
+  defaults = { arn = "arn:aws:cloudfront::123456789012:function/mock" }
+}
+
+mock_resource "aws_wafv2_web_acl" {
+  defaults = { arn = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/mock/mock" }
+}

@@ -1,16 +1,16 @@
-"""Ingestion of 10,000 documents: time and memory by the size of the source.
+"""Ingestion of up to 10,000 documents: time and memory by the size of the source.
 
-A source grows. At each size what is new is read and embedded, as by schedule, and then all of it is
-read again and swept, as by hand. Each stage has a process of its own; printed are its seconds, the
-milliseconds a document that it met, their ratio to the smallest size's, and the process's peak of
-memory. Time grows with the number of documents only where the ratio stays, and nothing holds them
-all where the memory stays.
+For each size a new source is read, embedded, and read and swept again unchanged, each in a process
+of its own. Printed are seconds, milliseconds a document and their ratio to the smallest size's, the
+same of the processor's time, which others' work on the machine hardly changes, and the process's
+peak of memory. Time is linear where the ratio stays, and nothing holds all documents where the
+memory stays.
 
-What runs is the functions' own code: the Slack connector, page by page over HTTP with checkpoints
-and sweeps, and `embed` in batches of ten. They run one after the other here and not as Lambdas, so
-the figures are of the code and of this machine: DynamoDB, S3, Bedrock and the Data API are the
-running stack's stand-ins, PostgreSQL is real, embeddings are hashed words. The tables are made for
-the purpose, without a stream, so that nobody else embeds.
+What runs is the functions' own code: the Slack connector, page by page over HTTP from the stand-in,
+with its checkpoints and its sweep, and `embed` in batches of ten into a real PostgreSQL with all of
+its indexes. Not measured is what Lambda, the state machine, the stream and the network add:
+DynamoDB and S3 are a file and a folder (tests/benchmarks/ingestion/stores.py), the Data API is in
+the process, and embeddings are hashed words.
 """
 
 import json
@@ -18,17 +18,20 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import requests
 
-from tests.e2e.client import sign_up
-from tests.e2e.conftest import ROOT, Stack, read_outputs
+from tests.integration.database.conftest import Cluster, cluster_maker, found_workspace
+from tests.integration.database.server import running_server
 
+ROOT = Path(__file__).parents[3]
 SIZES = (1_000, 2_500, 5_000, 10_000)
 CHANNEL = "C01OPS"
 
@@ -39,11 +42,10 @@ def provider() -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    environment = {**os.environ, "PROVIDERS_PORT": str(port)}
     process = subprocess.Popen(
         [sys.executable, "-m", "localstack.providers"],
         cwd=ROOT,
-        env=environment,
+        env={**os.environ, "PROVIDERS_PORT": str(port)},
         stdout=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{port}"
@@ -60,72 +62,10 @@ def provider() -> Iterator[str]:
         process.wait()
 
 
-@contextmanager
-def stores(stack: Stack) -> Iterator[dict[str, str]]:
-    """Two tables and a bucket that are gone afterwards: the functions' variables for them."""
-    dynamodb, s3, mark = stack.client("dynamodb"), stack.client("s3"), uuid4().hex[:8]
-    names = {
-        "DOCUMENTS_TABLE": f"bench-{mark}-documents",
-        "JOBS_TABLE": f"bench-{mark}-jobs",
-        "DOCUMENTS_BUCKET": f"bench-{mark}",
-    }
-    _create_table(dynamodb, names["DOCUMENTS_TABLE"], ["document_id"], ["source_id", "external_id"])
-    _create_table(dynamodb, names["JOBS_TABLE"], ["source_id", "job_id"], [])
-    bucket = names["DOCUMENTS_BUCKET"]
-    s3.create_bucket(Bucket=bucket)
-    try:
-        yield names
-    finally:
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-            keys = [{"Key": item["Key"]} for item in page.get("Contents", [])]
-            s3.delete_objects(Bucket=bucket, Delete={"Objects": keys})
-        s3.delete_bucket(Bucket=bucket)
-        for table in (names["DOCUMENTS_TABLE"], names["JOBS_TABLE"]):
-            dynamodb.delete_table(TableName=table)
-
-
-def _create_table(dynamodb: Any, name: str, key: list[str], by_source: list[str]) -> None:
-    def schema(names: list[str]) -> list[dict[str, str]]:
-        kinds = zip(names, ("HASH", "RANGE"), strict=False)
-        return [{"AttributeName": each, "KeyType": kind} for each, kind in kinds]
-
-    index = {
-        "IndexName": "by_source",
-        "KeySchema": schema(by_source),
-        "Projection": {"ProjectionType": "ALL"},
-    }
-    dynamodb.create_table(
-        TableName=name,
-        KeySchema=schema(key),
-        AttributeDefinitions=[
-            {"AttributeName": each, "AttributeType": "S"} for each in [*key, *by_source]
-        ],
-        BillingMode="PAY_PER_REQUEST",
-        **({"GlobalSecondaryIndexes": [index]} if by_source else {}),
-    )
-
-
-def environment(stack: Stack, function: str, names: dict[str, str]) -> dict[str, str]:
-    """What a function of the stack is given, with other tables and another bucket."""
-    found = stack.client("lambda").get_function_configuration(
-        FunctionName=stack.outputs["function_names"][function]
-    )
-    return {
-        **os.environ,
-        **found["Environment"]["Variables"],
-        **names,
-        "AWS_ENDPOINT_URL": stack.outputs["gateway_url"],
-        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": stack.outputs["bedrock_url"],
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": stack.outputs["aws_region"],
-        "PYTHONPATH": str(ROOT / "layers/shared/python"),
-    }
-
-
-def measure(stage: str, event: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+def measure(stage: str, order: dict[str, Any]) -> dict[str, Any]:
     """What a stage prints."""
-    command = [sys.executable, "-m", "tests.benchmarks.ingestion.stage", stage, json.dumps(event)]
+    command = [sys.executable, "-m", "tests.benchmarks.ingestion.stage", stage, json.dumps(order)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "layers/shared/python")}
     ran = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, text=True
     )
@@ -133,64 +73,52 @@ def measure(stage: str, event: dict[str, Any], environment: dict[str, str]) -> d
     return answer
 
 
-def grow(url: str, size: int) -> None:
-    """Let the provider hold so many threads; those that it held stay as they are."""
+def stages(cluster: Cluster, url: str, size: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The stages of a source of so many documents, and what each took."""
     order = {"provider": "slack", "do": "fill", "with": {"channel": CHANNEL, "count": size}}
     requests.post(f"{url}/control", json=order, timeout=60).raise_for_status()
-
-
-def stages(stack: Stack, url: str) -> Iterator[tuple[int, str, int, dict[str, Any]]]:
-    """(size of the source, stage, documents that it met, what it took), one after the other."""
-    source_id, tenant = str(uuid4()), sign_up(stack.outputs["api_url"], "")
-    with stores(stack) as names, ExitStack() as undo:
-        connector = environment(stack, "ingest_slack", names)
-        embed = environment(stack, "embed", names)
-        secret = connector["SOURCE_SECRET_PREFIX"] + source_id
-        secrets = stack.client("secretsmanager")
-        secrets.create_secret(Name=secret, SecretString=json.dumps({"bot_token": "xoxb-local"}))
-        undo.callback(secrets.delete_secret, SecretId=secret, ForceDeleteWithoutRecovery=True)
-        undo.callback(stack.sql, FORGET, id=tenant.workspace_id)
-        config = {"base_url": f"{url}/slack/api", "channels": [CHANNEL]}
-        source = {"workspace_id": tenant.workspace_id, "source_id": source_id, "config": config}
-        known = 0
-        for size in SIZES:
-            grow(url, size)
-            new, known = size - known, size
-            by_schedule = {"job_id": f"new-{size}", "trigger": "schedule", "sweep": new == size}
-            by_hand = {"job_id": f"all-{size}", "trigger": "manual", "sweep": True}
-            read = measure("connector", source | by_schedule, connector)
-            yield size, "read new", _met(read["counts"]["changed"], new), read
-            embedded = measure("embed", source, embed)
-            yield size, "embed new", _met(embedded["documents"], new), embedded
-            again = measure("connector", source | by_hand, connector)
-            yield size, "read all", _met(again["counts"]["unchanged"], size), again
-
-
-def _met(count: int, wanted: int) -> int:
-    if count != wanted:
-        raise SystemExit(f"{count} documents were met instead of {wanted}")
-    return count
-
-
-FORGET = """
-WITH gone AS (DELETE FROM app.document_versions WHERE workspace_id = :id::uuid RETURNING 1)
-SELECT to_jsonb(count(*)) FROM gone
-"""
+    with cluster.as_login("app"):
+        workspace_id = found_workspace("benchmark").workspace_id
+    with tempfile.TemporaryDirectory() as folder:
+        source = {
+            "folder": folder,
+            "workspace_id": workspace_id,
+            "source_id": str(uuid4()),
+            "config": {"base_url": f"{url}/slack/api", "channels": [CHANNEL]},
+            "trigger": "manual",
+            "sweep": True,
+        }
+        database = {
+            "environment": {
+                "DATABASE_NAME": cluster.name,
+                "DATABASE_SECRET_ARN": "arn:chatbot-test-database-worker",
+            },
+            "database": {"port": cluster.server.port, "secrets": cluster.secrets.values},
+        }
+        yield "read", measure("connector", source | {"job_id": "1", "expected": "changed"})
+        yield "embed", measure("embed", source | database)
+        yield "read again", measure("connector", source | {"job_id": "2", "expected": "unchanged"})
 
 
 def main() -> None:
-    stack = Stack(read_outputs())
-    print("source of  stage      documents    seconds   ms a document   ratio    peak MB")
-    first: dict[str, float] = {}
-    with provider() as url:
-        for size, stage, documents, measured in stages(stack, url):
-            each = measured["seconds"] * 1000 / documents
-            ratio = each / first.setdefault(stage, each)
-            print(
-                f"{size:9}  {stage:9} {documents:10} {measured['seconds']:10.1f} {each:15.2f}"
-                f" {ratio:7.2f} {measured['megabytes']:10.0f}",
-                flush=True,
-            )
+    print("documents  stage       seconds  ms each  ratio  processor ms each  ratio  peak MB")
+    first: dict[str, tuple[float, float]] = {}
+    with running_server() as server, provider() as url:
+        new_cluster = cluster_maker(server)
+        for size in SIZES:
+            cluster = new_cluster()
+            cluster.migrate("up")
+            for stage, measured in stages(cluster, url, size):
+                if measured["documents"] != size:
+                    raise SystemExit(f"{measured['documents']} documents were met, not {size}")
+                wall, work = (measured[name] * 1000 / size for name in ("seconds", "processor"))
+                walls, works = first.setdefault(stage, (wall, work))
+                print(
+                    f"{size:9}  {stage:10} {measured['seconds']:8.1f} {wall:8.2f}"
+                    f" {wall / walls:6.2f} {work:18.2f} {work / works:6.2f}"
+                    f" {measured['megabytes']:8.0f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -45,9 +45,13 @@ class Cluster:
 
     def migrate(self, action: str, **event: Any) -> dict[str, Any]:
         """Call the function `migrate`, with the master user's secret as its own."""
+        return self.call_migrate({"action": action, **event})
+
+    def call_migrate(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The same with any event."""
         with self.as_login("master"):
             context = SimpleNamespace(aws_request_id=str(uuid.uuid4()))
-            return handler.handler({"action": action, **event}, context)
+            return handler.handler(event, context)
 
     def as_login(self, login: str) -> Any:
         """Within it `chatbot.database` signs in as `app`, `worker`, `migrator` or `master`."""
@@ -80,11 +84,11 @@ def _any_settings() -> settings.Settings:
 _SETTINGS = _any_settings()
 
 
-@pytest.fixture(scope="session")
-def new_cluster(server: Server) -> Callable[..., Cluster]:
+def cluster_maker(server: Server) -> Callable[..., Cluster]:
     """Makes empty databases, each owned by the master user, who is no superuser."""
 
-    secrets = Secrets()  # logins belong to the server, so one set of passwords for all databases
+    # Logins belong to the server, so one set of passwords for all databases.
+    secrets = Secrets(logins.LOGINS)
     secrets.values["arn:chatbot-test-database-master"] = json.dumps(
         {"username": MASTER, "password": server.passwords[MASTER]}
     )
@@ -95,6 +99,11 @@ def new_cluster(server: Server) -> Callable[..., Cluster]:
         return Cluster(name, server, secrets, DataApi(server, secrets))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def new_cluster(server: Server) -> Callable[..., Cluster]:
+    return cluster_maker(server)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ class Server:
 
     pool: Pool
     passwords: dict[str, str]
+    port: int
 
     def sql(self, statement: str, *, user: str = ADMIN, database: str = "postgres") -> list[Any]:
         login = Login(user, self.passwords[user], database)
@@ -42,16 +43,17 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
+def running_server(**settings: str) -> Iterator[Server]:
     """Start a server on a free port with a master user as Aurora's: no superuser, makes roles."""
     folder = Path(tempfile.mkdtemp(prefix="chatbot-postgres-"))
     folder.chmod(0o711)  # the server may run as another user
-    postgres = Postgres(folder, _free_port())
+    postgres = Postgres(folder, _free_port(), settings)
     try:
         postgres.start()
         server = Server(
             Pool("127.0.0.1", postgres.port, limit=80),
             {ADMIN: postgres.password_file.read_text(), MASTER: secrets.token_hex(16)},
+            postgres.port,
         )
         server.sql(f"CREATE ROLE {MASTER} LOGIN CREATEROLE PASSWORD '{server.passwords[MASTER]}'")
         yield server
@@ -65,24 +67,45 @@ class _NoValue(Exception):
 
 
 class Secrets:
-    """A Secrets Manager whose secrets exist, as Terraform made them, at first without a value."""
+    """A Secrets Manager whose secrets exist, as Terraform made them, each with a first value."""
 
     class exceptions:  # noqa: N801 - botocore's name
         ResourceNotFoundException = _NoValue
 
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
+    def __init__(self, logins: Sequence[str]) -> None:
+        self.values = {
+            f"arn:chatbot-test-database-{login}": json.dumps(
+                {"username": f"chatbot_{login}", "password": secrets.token_hex(64)}
+            )
+            for login in logins
+        }
+        self.pending: dict[tuple[str, str], str] = {}
 
-    def describe_secret(self, SecretId: str) -> dict[str, str]:  # noqa: N803
-        return {"ARN": f"arn:{SecretId.removeprefix('arn:')}"}
+    def describe_secret(self, SecretId: str) -> dict[str, Any]:  # noqa: N803
+        arn = f"arn:{SecretId.removeprefix('arn:')}"
+        return {"ARN": arn, "VersionIdsToStages": {"first": ["AWSCURRENT"]}}
 
-    def get_secret_value(self, SecretId: str) -> dict[str, str]:  # noqa: N803
-        if SecretId not in self.values:
-            raise _NoValue(SecretId)
-        return {"SecretString": self.values[SecretId]}
+    def get_secret_value(
+        self, SecretId: str, VersionId: str | None = None, VersionStage: str = "AWSCURRENT"  # noqa: N803
+    ) -> dict[str, str]:  # fmt: skip
+        if VersionStage == "AWSCURRENT":
+            return {"SecretString": self.values[SecretId]}
+        try:
+            return {"SecretString": self.pending[SecretId, str(VersionId)]}
+        except KeyError:
+            raise _NoValue(SecretId) from None
 
-    def put_secret_value(self, SecretId: str, SecretString: str) -> None:  # noqa: N803
-        self.values[SecretId] = SecretString
+    def put_secret_value(
+        self, SecretId: str, SecretString: str, ClientRequestToken: str, VersionStages: list[str]  # noqa: N803
+    ) -> None:  # fmt: skip
+        assert VersionStages == ["AWSPENDING"]
+        self.pending[SecretId, ClientRequestToken] = SecretString
+
+    def update_secret_version_stage(
+        self, SecretId: str, VersionStage: str, MoveToVersionId: str, RemoveFromVersionId: str  # noqa: N803
+    ) -> None:  # fmt: skip
+        assert (VersionStage, RemoveFromVersionId) == ("AWSCURRENT", "first")
+        self.values[SecretId] = self.pending.pop((SecretId, MoveToVersionId))
 
 
 @dataclass

@@ -304,32 +304,99 @@ def test_top_k_bounds_the_answer(cluster: Cluster, tenants: tuple[Tenant, Tenant
     assert len(search(ours, SHARED, 1)) == 1
 
 
-def test_large_workspace_is_searched_through_the_indexes(
+def test_nearest_is_found_when_no_word_fits(
     cluster: Cluster, tenants: tuple[Tenant, Tenant]
 ) -> None:
-    """More chunks than are compared one by one; the nearest of all is found, and no stranger's."""
+    ours, _ = tenants
+    store(cluster, row(ours), SHARED, "Lunch is at noon.")
+    # No word of it is in a chunk, but the pieces of its words are.
+    assert texts(search(ours, "lunching noonday", 1)) == ["Lunch is at noon."]
+
+
+def test_words_alone_decide_when_there_is_no_embedding(
+    cluster: Cluster, tenants: tuple[Tenant, Tenant]
+) -> None:
     ours, theirs = tenants
-    store(cluster, row(theirs), SHARED)
-    # Ten chunks to a vector: the index keeps those under one entry, and takes them fast.
+    for tenant in tenants:
+        store(cluster, row(tenant), SHARED, "Lunch is at noon.", "The train leaves at noon.")
+    found = search(ours, "noon lunch of the", embedding=None)
+    assert texts(found) == ["Lunch is at noon.", "The train leaves at noon."]
+    assert found[0]["score"] > 2 * found[1]["score"] > 0
+    assert search(theirs, "of the", embedding=None) == []
+
+
+def test_rare_word_counts_more_than_common_ones(
+    cluster: Cluster, tenants: tuple[Tenant, Tenant]
+) -> None:
+    ours, _ = tenants
+    store(cluster, row(ours), *(f"The scanner shows an error, note {n}." for n in range(20)))
+    store(cluster, row(ours), "S-117 stands for an unknown label.")
+    asked = "scanner shows error S-117"
+    assert texts(search(ours, asked, 1)) == ["S-117 stands for an unknown label."]
+
+
+def fill(cluster: Cluster, tenant: Tenant, documents: int, source_id: str, vector: str) -> None:
+    """Ten chunks a document with one vector: the index keeps those under one entry, and takes them
+    fast."""
     cluster.sql(
         f"""
         WITH known AS (
             INSERT INTO app.document_versions (workspace_id, document_id, version)
-            SELECT '{ours.workspace_id}', md5(number::text)::uuid, 1
-            FROM generate_series(1, 350) AS number RETURNING document_id
+            SELECT '{tenant.workspace_id}', md5(number::text)::uuid, 1
+            FROM generate_series(1, {documents}) AS number RETURNING document_id
         ), vectors AS (
-            SELECT document_id, array_agg(random() - 0.5)::vector::halfvec AS embedding
+            SELECT document_id, ({vector})::halfvec AS embedding
             FROM known, generate_series(1, 1024) GROUP BY document_id
         )
-        INSERT INTO app.chunks (workspace_id, document_id, number, content, terms, embedding)
-        SELECT '{ours.workspace_id}', document_id, number, 'filler', to_tsvector('filler'),
-            embedding
+        INSERT INTO app.chunks
+            (workspace_id, document_id, number, source_id, content, terms, embedding)
+        SELECT '{tenant.workspace_id}', document_id, number, '{source_id}', 'filler',
+            to_tsvector('filler'), l2_normalize(embedding)
         FROM vectors, generate_series(1, 10) AS number
         """
     )
+
+
+def scanned(cluster: Cluster, tenant: Tenant, asked: Mapping[str, Any]) -> dict[str, int]:
+    """How often a search scans each index of chunks, and tables without one."""
+    params = json.dumps(asked).replace("'", "''")
+    # Of the session so far: counters are flushed once a second, not at a transaction's end.
+    counters = """SELECT jsonb_object_agg(relname, pg_stat_get_xact_numscans(oid)) FROM pg_class
+        WHERE relnamespace = 'app'::regnamespace AND relname ~ '^(chunks|document_versions)'"""
+    ((before, after),) = cluster.sql(
+        f"""WITH before AS MATERIALIZED (
+            SELECT ({counters}) AS counted,
+                set_config('app.workspace_id', '{tenant.workspace_id}', true) AS entered
+        ), searched AS MATERIALIZED (SELECT counted, app.search('{params}') FROM before)
+        SELECT counted, ({counters} AND search IS NOT NULL) FROM searched"""
+    )
+    return {name: count - json.loads(before)[name] for name, count in json.loads(after).items()}
+
+
+def test_large_workspace_is_searched_through_the_indexes(
+    cluster: Cluster, tenants: tuple[Tenant, Tenant]
+) -> None:
+    """More chunks than are compared one by one, beside a stranger's that are all nearer."""
+    ours, theirs = tenants
+    question = "When are train costs paid back, says the filler?"
+    nearest = json.dumps(embed(question, 1024, True))
+    fill(cluster, theirs, 100, SOURCE, f"max('{nearest}')::vector")
+    fill(cluster, ours, 560, SOURCE, "array_agg(random() - 0.5)::vector")
+    small = str(uuid.uuid4())
     store(cluster, row(ours), SHARED + " ours")
+    store(cluster, row(ours, source_id=small), "Of a small source, about something else.")
     cluster.sql("ANALYZE app.chunks")
-    found = search(ours, "When are train costs paid back, says the filler?")
+    found = search(ours, question)
     assert found[0]["content"] == SHARED + " ours"
-    assert SHARED not in texts(found)
     assert len(found) == 10
+    ids = {item["document_id"] for item in found}
+    mine = f"SELECT document_id FROM app.chunks WHERE workspace_id = '{ours.workspace_id}'"
+    assert ids <= {document_id for (document_id,) in cluster.sql(mine)}
+    assert texts(search(ours, question, source_ids=[small])) == [
+        "Of a small source, about something else."
+    ]
+    asked = {"text": question, "embedding": json.loads(nearest), "top_k": 10}
+    scans = scanned(cluster, ours, asked)
+    assert scans["chunks"] == scans["document_versions"] == 0
+    assert scans["chunks_embedding"] == 1
+    assert scans["chunks_terms"] > 0

@@ -141,3 +141,36 @@ def test_create_administrator_is_safe_to_repeat(cluster: Cluster) -> None:
     assert known["user_id"] == first["id"]
     assert known["password_hash"].startswith("$2b$12$")
     assert (known["is_admin"], known["email_verified"]) == (True, True)
+
+
+def _rotate(cluster: Cluster, secret: str, step: str) -> None:
+    cluster.call_migrate({"Step": step, "SecretId": secret, "ClientRequestToken": "second"})
+
+
+def test_rotation_gives_a_login_another_password_when_its_last_step_is_taken(
+    new_cluster: NewCluster,
+) -> None:
+    cluster = new_cluster()
+    cluster.migrate("up")
+    secret = "arn:chatbot-test-database-worker"
+    before = dict(cluster.secrets.values)
+    for step in ("createSecret", "createSecret", "setSecret", "testSecret"):
+        _rotate(cluster, secret, step)
+    assert cluster.secrets.values == before
+    assert cluster.sql("SELECT current_user", user="chatbot_worker") == [["chatbot_worker"]]
+    _rotate(cluster, secret, "finishSecret")
+    assert cluster.secrets.values[secret] != before[secret]
+    assert cluster.secrets.values == before | {secret: cluster.secrets.values[secret]}
+    assert cluster.sql("SELECT current_user", user="chatbot_worker") == [["chatbot_worker"]]
+
+
+def test_rotation_is_refused_when_the_secret_names_a_login_that_is_not_ours(
+    new_cluster: NewCluster,
+) -> None:
+    cluster = new_cluster()
+    secret = "arn:chatbot-test-database-master"
+    before = dict(cluster.secrets.values)
+    _rotate(cluster, secret, "createSecret")
+    with pytest.raises(ValueError, match="not a login of ours"):
+        _rotate(cluster, secret, "finishSecret")
+    assert cluster.secrets.values == before

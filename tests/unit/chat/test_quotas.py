@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chatbot import identifiers, quotas, tables, turns
-from chatbot.errors import QuotaExceeded
+from chatbot.errors import QuotaExceeded, RetryLater
 from chatbot.turns import Head
 from tests.unit.chat.world import USER, Frame, LambdaContext, World, error
 from tests.unit.conftest import fresh_settings
@@ -202,6 +202,20 @@ def test_round_goes_on_from_the_stored_reservation_when_its_own_is_old(
     quotas.reserve_round(turn, "producer", 500)
     assert quotas.reserve_round(turn, "producer", 500).reserved_tokens == 600
     assert counted(world)[0] == 600
+
+
+def test_round_is_tried_again_by_the_machine_when_others_are_at_the_counters_all_the_time(
+    world: World, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = claimed(world.chat(ann))
+
+    def busy(_: Any) -> None:
+        raise tables.TransactionCanceled(["TransactionConflict", "None"])
+
+    monkeypatch.setattr(tables, "transact", busy)
+    monkeypatch.setattr(tables, "back_off", lambda _: None)
+    with pytest.raises(RetryLater):
+        quotas.reserve_round(turn, "producer", 500)
 
 
 def test_settlement_counts_what_was_reserved_last_when_a_round_came_in_between(

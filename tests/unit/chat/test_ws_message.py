@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from chatbot import connections, identifiers, replay, turns
+from chatbot import aws, connections, identifiers, replay, turns
 from chatbot.identifiers import now_ms
 from functions.ws_message import handler, opening
-from tests.unit.chat.world import CHATBOT, OTHER_USER, USER, WORKSPACE, World
+from tests.unit.chat.world import CHATBOT, OTHER_USER, USER, WORKSPACE, World, error
 from tests.unit.conftest import fresh_settings
 
 ID = str(uuid4())
@@ -224,6 +224,44 @@ def test_turn_ends_at_once_when_start_execution_is_lost(world: World) -> None:
     assert (final["status"], final["error"]["code"]) == ("failed", "not_started")
     world.machine.lost = False
     assert world.chat(ann, conversation_id=ack["conversation_id"])["type"] == "ack"
+
+
+def test_nothing_is_told_as_an_error_when_the_turn_cannot_even_be_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = world.connect("ann")
+    world.machine.lost = True
+
+    def throttled(*_: object) -> None:
+        raise error("ThrottlingException")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("functions.ws_message.chat.closing.end", throttled)
+        ack = world.chat(ann)
+    assert ack["type"] == "ack"
+    assert [f for f in world.got(ann) if f["type"] == "error"] == []
+
+
+def test_ack_and_answer_arrive_when_frames_are_throttled(world: World) -> None:
+    ann = world.connect("ann")
+    world.gateway.failures[ann] = 2
+    ack = world.chat(ann)
+    assert ack["type"] == "ack"
+    world.run(ack["message_id"])
+    assert world.check_ended(ann, ack)["status"] == "completed"
+
+
+def test_nothing_is_stored_when_the_connection_cannot_follow(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> dict[str, Any]:
+        raise error("ThrottlingException")
+
+    ann = world.connect("ann")
+    monkeypatch.setattr("chatbot.connections.following", refused)
+    assert world.chat(ann)["type"] == "error"
+    items = aws.client("dynamodb").scan(TableName="conversations")["Items"]
+    assert (items, world.machine.inputs) == ([], {})
 
 
 @pytest.mark.parametrize(

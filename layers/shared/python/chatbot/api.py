@@ -36,13 +36,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
-from chatbot import audit, database, log, rate_limit
+from chatbot import audit, aws, database, log, rate_limit
 from chatbot.errors import (
     BadRequest,
     Forbidden,
     MethodNotAllowed,
     NotFound,
     Problem,
+    ServiceUnavailable,
     ValidationFailed,
 )
 from chatbot.paging import Page
@@ -107,6 +108,13 @@ class Route:
         return model  # type: ignore[no-any-return]
 
 
+def _address(event: Mapping[str, Any]) -> str:
+    """The client's: behind CloudFront, which the authorizer made sure of, a header of its own."""
+    if settings().origin_digest:
+        return str(event["headers"]["x-viewer-address"])
+    return str(event["requestContext"]["http"]["sourceIp"])
+
+
 class Request:
     """One request to one route; what the endpoint may know of it beside its arguments."""
 
@@ -123,7 +131,7 @@ class Request:
         self.headers: Mapping[str, str] = event.get("headers") or {}
         self.query_string: Mapping[str, str] = event.get("queryStringParameters") or {}
         self.path: str = event["rawPath"].lower()  # ids are one whatever their case
-        self.address: str = event["requestContext"]["http"]["sourceIp"]
+        self.address = _address(event)
         self.at_ms: int = event["requestContext"]["timeEpoch"]
         self.workspace_id = path_ids.get("workspace_id")
         self._principal = principal
@@ -339,7 +347,7 @@ class Api:
             subject = f"user#{principal.user_id}"
             window = rate_limit.count(subject, settings().user_requests_per_minute)
         else:
-            subject = f"address#{event['requestContext']['http']['sourceIp']}"
+            subject = f"address#{_address(event)}"
             window = rate_limit.count(subject, settings().address_requests_per_minute)
         self._headers.update(window.headers)
 
@@ -362,7 +370,10 @@ class Api:
         """Every answer other than success is made here."""
         if not isinstance(error, Problem):
             log.logger().error("request failed", code=log.Code.REQUEST_FAILED, exc_info=error)
-            error = Problem("the request failed; the fault is on this side")
+            if aws.is_unavailable(error):
+                error = ServiceUnavailable("The service is not available now.", retry_after=1)
+            else:
+                error = Problem("the request failed; the fault is on this side")
         problem = {
             "type": "about:blank",
             "title": error.title,

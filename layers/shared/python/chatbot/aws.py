@@ -5,6 +5,7 @@ from typing import Any
 
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 _CONFIG = Config(
     connect_timeout=2,
@@ -17,6 +18,19 @@ _CONFIG = Config(
 _DATABASE_CONFIG = _CONFIG.merge(
     Config(read_timeout=50, retries={"mode": "standard", "total_max_attempts": 1})
 )
+# With status 400 or 403: throttled, or for a moment without good credentials or the right time.
+_NOT_NOW = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestTimeTooSkewed",
+    "ThrottlingException",
+    "TransactionConflictException",
+    "TransactionInProgressException",
+}
 
 
 @cache
@@ -34,3 +48,11 @@ def client(service: str, endpoint_url: str | None = None) -> Any:
     make: Any = session().create_client  # the stubs only know literal names
     config = _DATABASE_CONFIG if service == "rds-data" else _CONFIG
     return make(service, endpoint_url=endpoint_url, config=config)
+
+
+def is_unavailable(error: Exception) -> bool:
+    """Whether an error says that AWS cannot do it now, and not that what was asked is wrong."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status == 429 or error.response["Error"]["Code"] in _NOT_NOW
+    return isinstance(error, BotoCoreError)

@@ -54,6 +54,20 @@ def close(message_id: str, verdict: Verdict) -> Head | None:
                 in_conversation = _is_stored(head)
             tables.back_off(attempt)
             continue
+        log.logger().info(
+            "turn ended",
+            code=log.Code.TURN_ENDED,
+            message_id=message_id,
+            turn_request_id=head.request_id,
+            status=end.outcome.status,
+            frames=len(stored) + 1,
+        )
+        log.measure(
+            TurnTime=end.at - head.opened_at,
+            InputTokens=end.usage["input_tokens"],
+            OutputTokens=end.usage["output_tokens"],
+            FailedTurns=int(end.outcome.status == "failed"),
+        )
         return turns.head(message_id)
     raise RuntimeError("a turn could not be closed: others were at its items each time")
 

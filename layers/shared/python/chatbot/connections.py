@@ -112,7 +112,7 @@ def disconnect(connection_id: str) -> None:
 
 def follow(connection: Connection, conversation_id: str, workspace_id: str) -> None:
     """From now on the connection gets the frames of a conversation's turns."""
-    _follow(connection, conversation_id, workspace_id, {})
+    _follow(connection, conversation_id, workspace_id)
 
 
 def follow_from(connection: Connection, turn: turns.Head, after_seq: int, mark: str) -> None:
@@ -125,29 +125,34 @@ def follow_from(connection: Connection, turn: turns.Head, after_seq: int, mark: 
         "resume_after": after_seq,
         "resume_mark": mark,
     }
-    _follow(connection, turn.conversation_id, turn.workspace_id, resume)
+    _follow(connection, turn.conversation_id, turn.workspace_id, **resume)
 
 
-def _follow(
-    connection: Connection, conversation_id: str, workspace_id: str, more: Mapping[str, Any]
-) -> None:
+def _follow(connection: Connection, conversation_id: str, workspace_id: str, **more: Any) -> None:
+    client("dynamodb").update_item(**following(connection, conversation_id, workspace_id, **more))
+
+
+def following(
+    connection: Connection, conversation_id: str, workspace_id: str, **more: Any
+) -> dict[str, Any]:
+    """The arguments of the `UpdateItem` by which a connection follows a conversation."""
     values = {
         "user_id": connection.user_id,
         "workspace_id": workspace_id,
         "expires_at": _expires_at(),
         **more,
     }
-    client("dynamodb").update_item(
-        TableName=settings().connections_table,
-        Key=tables.pack(
+    return {
+        "TableName": settings().connections_table,
+        "Key": tables.pack(
             {
                 "topic": conversation_topic(conversation_id),
                 "connection_id": connection.connection_id,
             }
         ),
-        UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in values),
-        ExpressionAttributeValues=tables.pack({f":{n}": value for n, value in values.items()}),
-    )
+        "UpdateExpression": "SET " + ", ".join(f"{name} = :{name}" for name in values),
+        "ExpressionAttributeValues": tables.pack({f":{n}": value for n, value in values.items()}),
+    }
 
 
 def followers(conversation_id: str) -> list[Follower]:

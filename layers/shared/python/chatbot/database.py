@@ -43,6 +43,7 @@ _NOT_RUN = {
     "ThrottlingException",
     "40001",  # serialization failure
     "40P01",  # deadlock
+    "28P01",  # the login's password is being changed, which the Data API sees a moment later
     "53300",  # too many connections
     "57P01",  # the server is shut down
     "57P03",  # it cannot take connections yet

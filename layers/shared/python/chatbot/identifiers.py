@@ -37,3 +37,8 @@ def timestamp(at_ms: int) -> str:
 def created_at(identifier: str) -> str:
     """When an id was made, in RFC 3339."""
     return timestamp(time_ms(identifier))
+
+
+def since_ms(moment: str) -> int:
+    """The milliseconds that have passed since a time in RFC 3339, 0 where it is still to come."""
+    return max(0, now_ms() - int(datetime.fromisoformat(moment).timestamp() * 1000))

@@ -10,6 +10,7 @@ document too, and doing a task again changes nothing.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from chatbot import documents, log, parts, sources, sweeping, tables
 from chatbot.aws import client as aws_client
 from chatbot.errors import BadInput, Gone, RetryLater
 from chatbot.fetching import Client, RateLimited, Refused, TooLarge
+from chatbot.identifiers import since_ms
 from chatbot.settings import settings
 
 # After this long, and this close to the process's end, no task is begun.
@@ -144,18 +146,21 @@ class Run:
         self, external_id: str, title: str, url: str, text: str, updated_at: str | None
     ) -> None:
         """Write a document, if its content is new. `updated_at` is the provider's, RFC 3339."""
-        self.fetched(
-            documents.put(
-                workspace_id=self.workspace_id,
-                source_id=self.source_id,
-                external_id=external_id,
-                title=" ".join(title.split())[:MAX_TITLE] or external_id,
-                url=url,
-                text=text,
-                source_updated_at=updated_at,
-                run_id=self.listing,
-            )
+        outcome = documents.put(
+            workspace_id=self.workspace_id,
+            source_id=self.source_id,
+            external_id=external_id,
+            title=" ".join(title.split())[:MAX_TITLE] or external_id,
+            url=url,
+            text=text,
+            source_updated_at=updated_at,
+            run_id=self.listing,
         )
+        self.fetched(outcome)
+        # A full listing also brings what is years old.
+        if outcome == "changed" and updated_at and not self.is_full:
+            with suppress(ValueError, TypeError):  # a time that only the provider understands
+                log.measure(IngestionLag=since_ms(updated_at))
 
     def fetched(self, outcome: str) -> None:
         """Count a document that was fetched, and what came of it."""

@@ -1,5 +1,6 @@
 """JSON log lines: a stable code, fields, the request id; never a token, prompt or message text."""
 
+import time
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ class Code(StrEnum):
     MAIL_LIMITED = "MAIL004"  # an address gets no more mails in this minute
     NOT_AUDITED = "API002"  # `action` is missing in the audit trail
     HANDSHAKE_REFUSED = "AUTH001"  # a WebSocket handshake; `reason` says why
+    EDGE_EVADED = "AUTH002"  # a request that did not come by CloudFront, where there is one
     STORE_NOT_READY = "HEALTH001"  # `store` did not answer the readiness check
     FRAME_FAILED = "CHAT001"  # a WebSocket frame met a bug of ours, answered with `internal`
     EXECUTION_NOT_STARTED = "CHAT002"  # the turn was ended as failed at once
@@ -33,6 +35,7 @@ class Code(StrEnum):
     TURN_DIED = "CHAT010"  # a turn's lease ran out, and it was ended
     WATCH_FAILED = "CHAT011"  # a message of the queue that looks after turns comes again
     RETRIEVAL_FAILED = "CHAT012"  # an answer is made without the passages that it should have had
+    TURN_ENDED = "CHAT020"  # with `status`, after so many `frames`
     TOOL_FAILED = "TOOL001"  # a call of a tool ended with the machine's error `reason`
     TOOL_SERVER = "TOOL003"  # a server did not do as it should, so that a call failed: `reason`
     TOOL_LATE = "TOOL002"  # a call had ended, or its turn, when its tool did
@@ -42,6 +45,21 @@ class Code(StrEnum):
     PURGE_NOT_STARTED = "PURGE001"  # the daily run makes up for it
     PURGE_FAILED = "PURGE002"  # one of those of the daily run; the others are done
     PURGED = "PURGE003"  # a call's part of a purge is done
+    MEASURED = "METRIC001"  # a line that CloudWatch takes metrics from
+    ROTATED = "ROTATE001"  # `secret` has a new value
+
+
+# What is measured, and in which unit: names of `measure`, of alarms and of the dashboard.
+METRICS = {
+    "TimeToFirstToken": "Milliseconds",  # from the opening of a turn
+    "TurnTime": "Milliseconds",  # from its opening to its end
+    "InputTokens": "Count",
+    "OutputTokens": "Count",
+    "FailedTurns": "Count",  # 1 or 0 for each turn
+    "ToolErrors": "Count",
+    "IngestionLag": "Milliseconds",  # from a change at the provider to its text being stored here
+    "EmbeddingLag": "Milliseconds",  # from that to its being found
+}
 
 
 @cache
@@ -54,6 +72,27 @@ def bind(request_id: str, **fields: Any) -> None:
     """Start a request: every following line carries `request_id` and `fields`, and no others."""
     logger().clear_state()
     logger().append_keys(correlation_id=request_id, request_id=request_id, **fields)
+
+
+def measure(**values: int) -> None:
+    """Log a line that CloudWatch makes metrics of, by their names in `METRICS`.
+
+    It is the embedded metric format, written by the logger, so that a metric leads to its request;
+    the library that makes it costs a cold start more than this.
+    """
+    metrics = [{"Name": name, "Unit": METRICS[name]} for name in values]
+    fields: dict[str, Any] = {"environment": settings().environment, **values}
+    logger().info(
+        "measured",
+        code=Code.MEASURED,
+        _aws={
+            "Timestamp": int(time.time() * 1000),
+            "CloudWatchMetrics": [
+                {"Namespace": "Chatbot", "Dimensions": [["environment"]], "Metrics": metrics}
+            ],
+        },
+        **fields,
+    )
 
 
 def request_id() -> str:

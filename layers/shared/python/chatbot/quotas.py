@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from chatbot import tables, turns
-from chatbot.errors import QuotaExceeded
+from chatbot.errors import QuotaExceeded, RetryLater
 from chatbot.identifiers import timestamp
 from chatbot.settings import settings
 from chatbot.turns import Head
@@ -89,8 +89,8 @@ def reserve_round(turn: Head, producer: str, input_tokens: int) -> Head:
     what the rounds before took (`turn.spent`). Call it before the model is asked; it returns the
     turn's head and writes nothing where the reservation suffices.
 
-    Raises `QuotaExceeded` where the month has not that much left, `turns.Lost` where the turn is
-    not the producer's any more.
+    Raises `QuotaExceeded` where the month has not that much left, `RetryLater` where others are at
+    the counters all the time, `turns.Lost` where the turn is not the producer's any more.
     """
     quota = turn.context["workspace"]["quota"]
     for attempt in range(ATTEMPTS):
@@ -117,7 +117,7 @@ def reserve_round(turn: Head, producer: str, input_tokens: int) -> Head:
             tables.back_off(attempt)
             continue
         return grown
-    raise used_up(turn.quota_month)
+    raise RetryLater("others were at the workspace's counters each time")
 
 
 def _own(message_id: str, producer: str) -> Head:

@@ -67,6 +67,7 @@ class Settings(NamedTuple):
     web_search_secret_arn: str
     websocket_callback_url: str
     websocket_allowed_origins: list[str]
+    origin_digest: str
 
 
 def _parse(kind: Any, name: str) -> Any:

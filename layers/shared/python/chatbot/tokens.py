@@ -17,6 +17,7 @@ TICKET_SECONDS = 30
 
 _ALGORITHM = "HS256"
 _TYPE = "access"
+_SKEW_SECONDS = 5  # by which the clock of the issuer may be ahead of this one
 _REQUIRED = ["iss", "aud", "sub", "typ", "jti", "ver", "iat", "exp"]
 _MAX_AGE_SECONDS = 300  # of the cached keys: a key that was taken out is refused after this
 _RELOAD_SECONDS = 10  # between two loads for unknown key ids: guesses cause no more than that
@@ -96,14 +97,16 @@ def verify_access_token(token: str) -> Principal:
             algorithms=[_ALGORITHM],
             issuer=issuer(),
             audience=audience(),
-            options={"require": _REQUIRED, "strict_aud": True},
+            options={"require": _REQUIRED, "strict_aud": True, "verify_iat": False},
         )
     except jwt.ExpiredSignatureError:
         raise Unauthorized("the access token has expired") from None
     except (jwt.PyJWTError, ValueError, RecursionError):
         raise Unauthorized("the access token is not valid") from None
     match claims:
-        case {"typ": "access", "sub": str(user_id), "ver": int(version)}:
+        case {"typ": "access", "sub": str(user_id), "ver": int(version), "iat": int(at)} if (
+            at <= time.time() + _SKEW_SECONDS
+        ):
             return Principal(user_id, version)
     raise Unauthorized("the access token is not valid")
 

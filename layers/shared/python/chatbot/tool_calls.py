@@ -91,6 +91,7 @@ def end(turn: Head, call: StoredCall, status: str, output: str) -> None:
     """Store how a call ended, unless something has, and send the frame that tells of it."""
     try:
         tool_rounds.finish(turn, call, status, output)
+        log.measure(ToolErrors=int(status == "failed"))
     except Lost:
         log.logger().info("the call had ended", code=log.Code.TOOL_LATE)
     relay.send(turn.message_id)

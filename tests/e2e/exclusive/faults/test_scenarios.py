@@ -1,0 +1,113 @@
+"""AWS fails, and nothing is lost.
+
+`make test` runs the quick scenarios; `make faults` all, or those whose names match `FAULTS`.
+"""
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+
+import pytest
+
+from localstack import faults, layout
+from localstack import stack as local_stack
+from localstack.postgres import Postgres
+from tests.e2e.client import Tenant
+from tests.e2e.conftest import Stack
+from tests.e2e.exclusive.faults.deeds import dead_letters
+from tests.e2e.exclusive.faults.scenarios import SCENARIOS, Scenario
+from tests.e2e.sources import reset, until
+
+HANGS = 10  # seconds after which a statement or a transaction that is still open is stuck
+KILLED = ("chat-stream", "chat-end", "ws-message", "embed", "documents", "chatbots", "authorizer")
+WANTED = os.environ.get("FAULTS")
+CHOSEN = [s for s in SCENARIOS if (re.search(WANTED, s.name) if WANTED else s.quick)]
+
+
+@pytest.fixture(scope="module")
+def proxied(stack: Stack) -> Iterator[layout.Stack]:
+    """The stack, before which there are proxies after the first scenario's start."""
+    found = layout.current()
+    reset(stack)
+    yield found
+    faults.stop(found)
+
+
+def kill(stack: layout.Stack, over: Event) -> None:
+    """Every worker of a function, then of another."""
+    faults.kill_workers(stack, f"chatbot-local-{random.choice(KILLED)}")
+    over.wait(random.uniform(0.3, 1.0))
+
+
+def restart(stack: layout.Stack, over: Event) -> None:
+    local_stack.stop_database(stack)
+    over.wait(1)
+    local_stack.start_database(stack)
+    over.wait(4)
+
+
+MEANWHILE: dict[str, Callable[[layout.Stack, Event], None]] = {"kill": kill, "restart": restart}
+
+
+@contextmanager
+def failing(stack: layout.Stack, scenario: Scenario) -> Iterator[None]:
+    """The faults of a scenario, for its time or as long as the body takes."""
+    over = Event()
+
+    def last() -> None:
+        end = time.monotonic() + scenario.seconds
+        while not over.is_set() and time.monotonic() < end:
+            if scenario.meanwhile:
+                MEANWHILE[scenario.meanwhile](stack, over)
+            else:
+                over.wait(end - time.monotonic())
+        faults.lift(stack)
+
+    faults.set_rules(stack, scenario.rules)
+    with ThreadPoolExecutor(1) as pool:
+        lasting = pool.submit(last)
+        try:
+            yield
+        finally:
+            over.set()
+            lasting.result()
+
+
+def hanging(stack: layout.Stack) -> list[tuple[str, str]]:
+    """(state, statement) of what PostgreSQL has had open for too long."""
+    connection = Postgres(stack.folder, stack.ports.postgres).connect("postgres")
+    try:
+        cursor = connection.cursor()
+        cursor.execute(
+            "SELECT state, left(query, 80) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            f" AND xact_start < now() - interval '{HANGS} seconds'"
+        )
+        return [tuple(row) for row in cursor.fetchall()]
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("scenario", CHOSEN, ids=[scenario.name for scenario in CHOSEN])
+def test_nothing_is_lost_when(
+    scenario: Scenario, proxied: layout.Stack, stack: Stack, tenant: Tenant
+) -> None:
+    before = dead_letters(stack)
+    faults.start(proxied, stack.outputs["websocket_url"], scenario.skew)
+    deed = scenario.deed(tenant, stack)
+    deed.prepare()
+    with failing(proxied, scenario):
+        deed.act()
+    met = {event["service"] for event in faults.fired(proxied)}
+    wanted = {rule["service"] for rule in scenario.rules}
+    assert met if "*" in wanted else met == wanted
+    deed.check()
+    if scenario.skew:
+        faults.start(proxied, stack.outputs["websocket_url"])
+    until(lambda: not hanging(proxied), 60)
+    assert dead_letters(stack) == before
