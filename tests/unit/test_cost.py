@@ -1,13 +1,16 @@
 """The arithmetic of the cost model, on round numbers, and its data files together."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from layers.build import function_names
+from tests.benchmarks.cost import __main__ as cost
 from tests.benchmarks.cost import record
 from tests.benchmarks.cost.model import SECONDS, Model, binding, data, database_minimum, priced
 
+recorded = pytest.mark.skipif(not record.RECORDED.exists(), reason=f"{record.RECORDED} is missing")
 NOTHING: dict[str, Any] = {"functions": {}}
 TURN = {
     "transitions": 4,
@@ -29,7 +32,7 @@ RECORDED: dict[str, Any] = {
         "document": NOTHING,
         "run_without_changes": {"dynamodb_write_units": 1, "dynamodb_tasks": 2, "functions": {}},
     },
-    "memory": {"answer": 2048, **dict.fromkeys(data("recorded")["memory"], 1024)},
+    "memory": {**dict.fromkeys(function_names(), 1024), "answer": 2048},
     "resources": {"aws_kms_key": 2, "aws_secretsmanager_secret": 3},
 }
 USE = {"peak_factor": 10, "knowledge_share": 0.5, "documents_per_turn": 0}
@@ -93,6 +96,7 @@ def test_hot_partition_is_the_usage_of_the_largest_workspace() -> None:
     assert peak["table_writes_a_second"] == pytest.approx(10 * 20)
 
 
+@recorded
 def test_everything_that_was_recorded_has_a_price_and_every_quota_a_load() -> None:
     model, prices = Model.read(), data("prices")["usd"]
     for turns in (0, 1000, 10_000_000):
@@ -103,11 +107,20 @@ def test_everything_that_was_recorded_has_a_price_and_every_quota_a_load() -> No
     assert set(model.works(1)) == set(model.recorded["kinds"])
 
 
+@recorded
 def test_recording_is_of_the_functions_that_there_are() -> None:
-    recorded = Model.read().recorded
-    used = {name for kind in recorded["kinds"].values() for name in kind["functions"]}
-    assert used <= set(function_names()), f"record anew: {recorded['command']}"
+    kinds, command = (Model.read().recorded[name] for name in ("kinds", "command"))
+    used = {name for kind in kinds.values() for name in kind["functions"]}
+    assert used <= set(function_names()), f"record anew: {command}"
     assert {"authorizer", "chat_stream", "chat_end", "embed", "ws_message"} <= used
+
+
+def test_bench_says_what_to_do_when_nothing_was_recorded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(record, "RECORDED", tmp_path / "recorded.json")
+    cost.main()
+    assert "python -m tests.benchmarks.cost.record" in capsys.readouterr().out
 
 
 def test_least_capacity_is_the_environments() -> None:

@@ -3,6 +3,7 @@
 python -m tests.benchmarks.cost
 """
 
+from tests.benchmarks.cost import record
 from tests.benchmarks.cost.model import Model, binding, data, priced
 
 SIZES = (
@@ -36,7 +37,11 @@ GROUPS = {
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print both tables, or how to make what they are made from."""
+    if not record.RECORDED.exists():
+        print("no costs: nothing was recorded yet; with a stack up, once:")
+        print("  STACK=test python -m tests.benchmarks.cost.record")
+        return
     model, prices, quotas = Model.read(), data("prices"), data("quotas")
     paid = [priced(model.month(turns, where), prices["usd"]) for _, turns, where in SIZES]
     print(
