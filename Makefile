@@ -38,7 +38,7 @@ $(CHECKOV): terraform/checkov-requirements.txt | $(READY)
 # --- The stack -----------------------------------------------------------------------------------
 
 .PHONY: help up down clean outputs chat logs test lint unit integration e2e plan drift migrate \
-	rollback reindex sweep migration documents bench faults load
+	apply rollback reindex sweep migration documents bench faults load audit sbom
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sort -u -t: -k1,1 | sed -E 's/:.*## /\t/' | expand -t 14

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,9 +115,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
 
 
 @pytest.fixture(autouse=True)
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registry(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """The registry, of the tools above."""
-    file = tmp_path / "tools.json"
+    file = tmp_path_factory.mktemp("registry") / "tools.json"
     file.write_text(json.dumps(TOOLS), encoding="utf-8")
     monkeypatch.setattr(tools, "REGISTRY", file)
     tools.registry.cache_clear()

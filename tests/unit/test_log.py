@@ -1,6 +1,7 @@
 """Log lines: a code each, a literal message, and metrics in the form that CloudWatch reads."""
 
 import ast
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -76,11 +77,13 @@ def test_every_code_is_used_and_none_twice() -> None:
 
 
 def test_measure_writes_what_cloudwatch_takes_metrics_from(
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(log.logger().registered_handler, "stream", written)
     log.bind("r-1", message_id="m-1")
     log.measure(TurnTime=1200, FailedTurns=0)
-    line = json.loads(capsys.readouterr().out)
+    line = json.loads(written.getvalue())
     [directive] = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "Chatbot"
     assert directive["Dimensions"] == [["environment"]]
