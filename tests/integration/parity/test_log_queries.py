@@ -21,8 +21,9 @@ def saved(server: Server, name: str) -> list[dict[str, Any]]:
 
 def test_query_is_saved_changed_and_deleted(server: Server) -> None:
     """ "Creates or updates a query definition … To update a query definition, specify its
-    queryDefinitionId in your request"; "You can use the queryDefinitionNamePrefix parameter to limit
-    the results to only the query definitions that have names that start with a certain string"."""
+    queryDefinitionId in your request"; "You can use the queryDefinitionNamePrefix parameter to
+    limit the results to only the query definitions that have names that start with a certain
+    string"."""
     logs, name = server.client("logs"), f"parity/{uuid.uuid4().hex[:8]}"
     made = logs.put_query_definition(name=name, queryString=QUERY, logGroupNames=["one", "two"])
     [found] = saved(server, name)
