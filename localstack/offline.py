@@ -66,7 +66,7 @@ def root() -> Iterator[Path]:
         copy = folder / "terraform"
         shutil.copytree(ROOT / "terraform", copy, ignore=shutil.ignore_patterns(".terraform"))
         (copy / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
-        for beside in ("functions", "statemachines"):
+        for beside in ("functions", "layers", "statemachines"):
             (folder / beside).symlink_to(ROOT / beside)
         for architecture in ("arm64", "x86_64"):
             build = folder / ".build" / architecture
