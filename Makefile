@@ -54,7 +54,11 @@ down: $(READY) ## stop the stack, keep its data
 	@$(CLI) down
 
 plan: $(READY) ## show what an apply would change
+ifdef OFFLINE
+	@$(PY) -m localstack.offline $(ENV)
+else
 	@$(CLI) plan
+endif
 
 drift: $(READY) ## plan again; fails unless there is nothing to change
 	@$(CLI) drift
