@@ -86,7 +86,6 @@ SCENARIOS = [
         "dynamodb's answers are lost",
         Turns,
         [loses_answers("dynamodb", probability=0.15)],
-        quick=True,
     ),
     Scenario(
         "dynamodb loses the answers to transactions",
@@ -139,7 +138,6 @@ SCENARIOS = [
         "data api's answers are lost",
         Resources,
         [loses_answers("rds-data", probability=0.4)],
-        quick=True,
     ),
     Scenario(
         "data api fails",
@@ -331,7 +329,6 @@ SCENARIOS = [
             cuts("apigatewaymanagementapi", probability=0.2),
             loses_answers("apigatewaymanagementapi", probability=0.2),
         ],
-        quick=True,
     ),
     # Everything
     Scenario(
@@ -354,7 +351,7 @@ SCENARIOS = [
         Turns,
         [fails("*", "RequestTimeTooSkewed", 403, times=12, probability=0.3)],
     ),
-    Scenario("clocks are apart: turns", Answered, skew=2, quick=True),
+    Scenario("clocks are apart: turns", Answered, skew=2),
     Scenario("clocks are apart: sign-in", SignIns, skew=2, quick=True),
     Scenario("clocks are apart: a source", Ingestion, skew=2),
     Scenario("connections are slow", Turns, [slow("*", 50, 600)]),
@@ -371,7 +368,7 @@ SCENARIOS = [
         [fails("dynamodb", "ThrottlingException", probability=0.2)],
         meanwhile="kill",
     ),
-    Scenario("postgresql is restarted: rest", Resources, meanwhile="restart", quick=True),
+    Scenario("postgresql is restarted: rest", Resources, meanwhile="restart"),
     Scenario("postgresql is restarted: turns", Turns, meanwhile="restart"),
     Scenario("postgresql is restarted: documents", Documents, meanwhile="restart"),
     Scenario("postgresql is restarted: a source", Ingestion, meanwhile="restart"),
