@@ -1,7 +1,8 @@
-"""DescribeAlarms answers with all of an alarm, in the query protocol too.
+"""DescribeAlarms answers with all of an alarm, in the query protocol too, and with no more.
 
 MiniStack leaves out most fields there, so a second plan would change every alarm. Its JSON
-protocol has them all: the query protocol writes down the same.
+protocol has them all: the query protocol writes down the same. An alarm on a percentile has no
+`Statistic` beside it.
 """
 
 import json
@@ -56,7 +57,11 @@ def install() -> None:
         status, _, body = stock(params, _query_parameters(params), False, True)
         if status != 200:
             return stock(params, cbor_data, is_cbor, is_json)
-        result = _xml_value("DescribeAlarmsResult", json.loads(body))
+        described = json.loads(body)
+        for alarm in described["MetricAlarms"]:
+            if alarm.get("ExtendedStatistic"):
+                alarm.pop("Statistic", None)
+        result = _xml_value("DescribeAlarmsResult", described)
         return cloudwatch._xml(status, "DescribeAlarmsResponse", result)
 
     stock = replace(cloudwatch, "_describe_alarms", _describe_alarms)

@@ -77,7 +77,7 @@ def test_turns_at_once_are_limited_by_the_workspaces_own_quota(
     stack: Stack, tenant: Tenant, other_tenant: Tenant, limit: Callable[..., None]
 ) -> None:
     limit(tenant, max_concurrent_turns=2)
-    words = "[[words 60]] [[pace 40]]"
+    words = "[[words 60]] [[pace 150]]"
     with tenant.chat() as chat, other_tenant.chat() as other:
         turns = [chat.start(tenant.chatbot_id, words) for _ in range(2)]
         [refused] = opened(chat, tenant, ["one more"])

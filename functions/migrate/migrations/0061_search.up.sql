@@ -39,7 +39,7 @@ DROP FUNCTION app.search(jsonb);
 
 -- The chunks of the call's workspace that fit a question best, best first:
 -- {text, embedding?: [1024 numbers], top_k: 1..50, source_ids?} →
--- [{document_id, title, url, content, score: at most 1}]. With source_ids only chunks of those sources;
+-- [{document_id, title, url, content, score: 0..1}]. With source_ids only chunks of those sources;
 -- without an embedding the words alone decide, without words the embedding.
 --
 -- Candidates are the nearest by embedding and those that hold the question's rare words. A
@@ -171,7 +171,7 @@ BEGIN
         LIMIT (p ->> 'top_k')::integer
     )
     SELECT jsonb_agg(jsonb_build_object('document_id', document_id, 'title', title, 'url', url,
-        'content', content, 'score', score) ORDER BY score DESC, document_id, number)
+        'content', content, 'score', greatest(score, 0)) ORDER BY score DESC, document_id, number)
     INTO answer FROM scored;
     RETURN coalesce(answer, '[]');
 END $$;

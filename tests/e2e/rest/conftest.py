@@ -11,9 +11,10 @@ from typing import Any
 import bcrypt
 import pytest
 
-from chatbot import aws, log, passwords, rate_limit
+from chatbot import aws, log, passwords, rate_limit, tools
 from chatbot.principal import Principal
 from chatbot.settings import settings
+from layers import build
 from tests.e2e.conftest import Stack
 from tests.e2e.rest.cast import Cast, Person, make_cast
 from tests.e2e.rest.table import declared
@@ -87,7 +88,7 @@ def _operation(call: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="session")
-def running_inside(stack: Stack) -> Iterator[Inside]:
+def running_inside(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     configuration = stack.client("lambda").get_function_configuration(
         FunctionName=stack.outputs["function_names"]["auth"]
     )
@@ -107,6 +108,9 @@ def running_inside(stack: Stack) -> Iterator[Inside]:
             patch.setenv(name, value)
         settings.cache_clear()
         log.logger.cache_clear()
+        registry = tmp_path_factory.mktemp("registry") / "tools.json"
+        registry.write_text(build.registry(), encoding="utf-8")
+        patch.setattr(tools, "REGISTRY", registry)
         # Counted apart from the same people's requests through the gateway.
         count = rate_limit.count
         patch.setattr(rate_limit, "count", lambda of, limit: count(f"inside#{of}", limit))

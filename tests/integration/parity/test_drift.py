@@ -82,6 +82,29 @@ def test_alarm_is_described_with_all_that_it_was_made_with(server: Server) -> No
     assert field("TreatMissingData") == "notBreaching"
 
 
+def test_alarm_on_a_percentile_has_no_other_statistic(server: Server) -> None:
+    """ "Statistic: The statistic for the metric ..., other than percentile." """
+    name = f"alarm-{uuid.uuid4().hex[:8]}"
+    query(
+        server,
+        "PutMetricAlarm",
+        **{
+            "AlarmName": name,
+            "Namespace": "AWS/ApiGateway",
+            "MetricName": "Latency",
+            "ExtendedStatistic": "p99",
+            "ComparisonOperator": "GreaterThanThreshold",
+            "Threshold": "3000",
+            "Period": "60",
+            "EvaluationPeriods": "1",
+        },
+    )
+    described = query(server, "DescribeAlarms", **{"AlarmNames.member.1": name})
+    [alarm] = described.findall(f".//{CLOUDWATCH}MetricAlarms/{CLOUDWATCH}member")
+    assert alarm.findtext(f"{CLOUDWATCH}ExtendedStatistic") == "p99"
+    assert alarm.find(f"{CLOUDWATCH}Statistic") is None
+
+
 def test_request_authorizer_has_no_jwt_configuration(server: Server) -> None:
     """jwtConfiguration: "Required for the JWT authorizer type. Supported only for HTTP APIs." """
     gateway = server.client("apigatewayv2")
