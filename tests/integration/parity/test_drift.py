@@ -88,16 +88,14 @@ def test_alarm_on_a_percentile_has_no_other_statistic(server: Server) -> None:
     query(
         server,
         "PutMetricAlarm",
-        **{
-            "AlarmName": name,
-            "Namespace": "AWS/ApiGateway",
-            "MetricName": "Latency",
-            "ExtendedStatistic": "p99",
-            "ComparisonOperator": "GreaterThanThreshold",
-            "Threshold": "3000",
-            "Period": "60",
-            "EvaluationPeriods": "1",
-        },
+        AlarmName=name,
+        Namespace="AWS/ApiGateway",
+        MetricName="Latency",
+        ExtendedStatistic="p99",
+        ComparisonOperator="GreaterThanThreshold",
+        Threshold="3000",
+        Period="60",
+        EvaluationPeriods="1",
     )
     described = query(server, "DescribeAlarms", **{"AlarmNames.member.1": name})
     [alarm] = described.findall(f".//{CLOUDWATCH}MetricAlarms/{CLOUDWATCH}member")
