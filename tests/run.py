@@ -52,7 +52,7 @@ STACK_LANE = (
 )
 OTHER_LANE = (
     Check("lint", [("make", "lint")]),
-    _pytest("unit", "tests/unit"),
+    _pytest("unit", "-n", "2", "tests/unit"),
     Check(
         "terraform",
         [
