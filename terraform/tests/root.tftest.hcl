@@ -26,6 +26,7 @@ variables {
   bedrock_model_ids = ["us.anthropic.claude-sonnet-4-20250514-v1:0", "amazon.nova-lite-v1:0"]
   mail_sender       = "no-reply@example.com"
   client_url        = "https://chat.example.com"
+  web_search_key    = "a-key"
   database          = { min_capacity = 0.5, max_capacity = 1 }
 }
 
@@ -161,7 +162,7 @@ run "on_aws" {
         if contains(statement.Action, "bedrock:InvokeModel")
       ]) if key != "chat_stream" && strcontains(function.policy, "bedrock:")
       } == {
-      for key in ["chat_retrieve", "documents", "embed"] : key => ["arn:aws:bedrock:us-east-1::foundation-model/amazon.titan-embed-text-v2:0"]
+      for key in ["chat_retrieve", "documents", "embed", "tool_knowledge_search"] : key => ["arn:aws:bedrock:us-east-1::foundation-model/amazon.titan-embed-text-v2:0"]
     }
     error_message = "Documents and questions are embedded by one model, by nobody else."
   }

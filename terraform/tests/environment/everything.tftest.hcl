@@ -20,6 +20,11 @@ override_resource {
   values = { arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:login" }
 }
 
+# An ephemeral variable that has its default only is unset to `terraform test` when it applies.
+variables {
+  web_search_key = "a-key"
+}
+
 run "applies" {
   command = apply
 }

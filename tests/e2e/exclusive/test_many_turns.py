@@ -16,7 +16,8 @@ def test_ten_turns_at_most_are_let_through_and_counted_exactly_when_100_come_at_
     """They then end in every way: completed, cancelled, broken off, aborted, throttled away."""
     smaller(tenant)
     limit(tenant, monthly_tokens=10 * (MOST + INPUT), max_concurrent_turns=100)
-    words = "[[words 120]] [[pace 40]] [[break 60]]"
+    # None ends before all have been answered: what it did not take would be free again.
+    words = "[[stall 25]] [[words 120]] [[pace 40]] [[break 60]]"
     with ExitStack() as open_, ThreadPoolExecutor(10) as pool:
         chats = [open_.enter_context(tenant.chat()) for _ in range(10)]
         answers = list(pool.map(lambda chat: opened(chat, tenant, [words] * 10), chats))
