@@ -37,7 +37,6 @@ def test_ten_turns_at_most_are_let_through_and_counted_exactly_when_100_come_at_
         assert len(refused) + len(turns) == 100
         running = [(chat, turn) for chat, turn in turns if runs(stack, turn)]
         assert 1 <= len(running) <= 10
-        assert len(turns) <= 10 or len(running) < len(turns), "without one that made room"
         assert {answer["code"] for answer in refused} == {"quota_exceeded"}
         assert re.search(r"\d{4}-\d{2}-01T00:00:00Z", refused[0]["detail"])
         assert month(stack, tenant)["tokens"] <= 10 * (MOST + INPUT)
