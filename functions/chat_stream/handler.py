@@ -1,6 +1,5 @@
 """The state `StreamAnswer`: asks the model, and stores and sends its answer as it comes."""
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -65,14 +64,8 @@ def _claim(message_id: str, producer: str, context: Any) -> Head | None:
 
 def _produce(turn: Head, producer: str, done: int, context: Any) -> Round | None:
     """Make the next round after `done` rounds: that of tools which the model asked for, if any."""
-    if turn.cancel_requested:
-        turns.settle(turn.message_id, producer, Outcome.cancelled())
-        return None
-    if turn.model_id not in allowed_models():
-        detail = "The chatbot's model is no longer allowed."
-        unused = turn.counted(0, 0, estimated=False)
-        failed = Outcome.failed("model_withdrawn", detail, unused)
-        turns.settle(turn.message_id, producer, failed)
+    if (early := _early_outcome(turn)) is not None:
+        turns.settle(turn.message_id, producer, early)
         return None
     rounds = tool_rounds.stored(turn.message_id) if turn.spent is not None else []
     if len(rounds) > done:  # a try before this one stored it and died
@@ -85,7 +78,7 @@ def _produce(turn: Head, producer: str, done: int, context: Any) -> Round | None
         turns.settle(turn.message_id, producer, INTERRUPTED)
         return None
     knowledge = _knowledge(turn)
-    tools = tool_use.allowed(json.loads(turn.snapshot))
+    tools = tool_use.allowed(turn.context)
     try:
         asked = request.build(turn, allowed_models()[turn.model_id], knowledge, tools, rounds)
         turn = quotas.reserve_round(turn, producer, request.most(asked))
@@ -121,6 +114,16 @@ def _produce(turn: Head, producer: str, done: int, context: Any) -> Round | None
         delivery.stop()
 
 
+def _early_outcome(turn: Head) -> Outcome | None:
+    """How a turn comes out whose model need not or must not be asked."""
+    if turn.cancel_requested:
+        return Outcome.cancelled()
+    if turn.model_id not in allowed_models():
+        detail = "The chatbot's model is no longer allowed."
+        return Outcome.failed("model_withdrawn", detail, turn.counted(0, 0, estimated=False))
+    return None
+
+
 def _settle(answer: Answer, outcome: Outcome | Asked, knowledge: Knowledge | None) -> None:
     if isinstance(outcome, Asked):
         outcome = Outcome("completed", "tool_round_limit", outcome.usage)
@@ -145,7 +148,7 @@ def _store(answer: Answer, asked: Asked, tools: Mapping[str, Tool], number: int)
 
 
 def _most_rounds(turn: Head) -> int:
-    most: int = json.loads(turn.snapshot)["chatbot"]["max_tool_rounds"]
+    most: int = turn.context["chatbot"]["max_tool_rounds"]
     return most
 
 
@@ -173,7 +176,7 @@ def _refused(turn: Head, error: BadInput | QuotaExceeded) -> Outcome:
 def _knowledge(turn: Head) -> Knowledge | None:
     """What the state before this one found. Where it failed, the answer is made without, and the
     model is told so."""
-    wanted = json.loads(turn.snapshot)["chatbot"]["knowledge"]
+    wanted = turn.context["chatbot"]["knowledge"]
     if not wanted["enabled"]:
         return None
     found = passages.get(turn.message_id)
