@@ -8,7 +8,8 @@ is asked only about that. Printed for each tenant:
 - recall@5 of the question's documents, by the embedding alone, the words alone, and both;
 - recall@10 of the embedding alone against an exact comparison with every chunk of the tenant, for
   the 200 questions and for 100 in words of the tenant's own made-up chunks;
-- p50 and p95 of the whole `app.search` inside PostgreSQL, its caches warm.
+- p50 and p95 of the whole `app.search` inside PostgreSQL, its caches warm, and the p50 of one by
+  the embedding alone, which looks deeper: the one whose recall@10 is told.
 
 All vectors are hashed words (`localstack/bedrock/embeddings.py`). They know no synonyms, so
 recall@5 says how the two ways of searching are joined, and that neither is lost in a large tenant;
@@ -154,11 +155,15 @@ def _write_corpus(database: Database, workspace: str, name: str, corpus: dict[st
     return written
 
 
+def parameters(asked: Question, top_k: int, legs: str = "both") -> dict[str, Any]:
+    """What `app.search` takes."""
+    params = {"top_k": top_k, "text": "" if legs == "vector" else asked.text}
+    return params if legs == "text" else {**params, "embedding": asked.embedding}
+
+
 def search(database: Database, asked: Question, top_k: int, legs: str = "both") -> Any:
     """What `app.search` answers in the workspace that was entered."""
-    params = {"top_k": top_k, "text": "" if legs == "vector" else asked.text}
-    if legs != "text":
-        params["embedding"] = asked.embedding
+    params = parameters(asked, top_k, legs)
     return database.sql("SELECT app.search(%s::jsonb)", [json.dumps(params)])[0][0]
 
 
@@ -191,14 +196,12 @@ def recall_at_10(database: Database, workspace: str, questions: list[Question]) 
 
 
 def milliseconds(
-    database: Database, questions: list[Question], source_ids: list[str] | None = None
+    database: Database, questions: list[Question], legs: str = "both", **beside: Any
 ) -> list[float]:
     """What each search takes in PostgreSQL, sorted; each is made twice, and the second counts."""
     taken = []
     for asked in questions:
-        params: dict[str, Any] = {"text": asked.text, "embedding": asked.embedding, "top_k": 10}
-        if source_ids is not None:
-            params["source_ids"] = source_ids
+        params = parameters(asked, 10, legs) | beside
         statement = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) SELECT app.search(%s::jsonb)"
         for _ in range(2):
             plan = database.sql(statement, [json.dumps(params)])[0][0]
@@ -258,7 +261,7 @@ def report(database: Database, corpus: dict[str, str], labelled: list[Question])
     known_to_tiny = set(list(corpus)[: MEASURED["tiny"]])
     print("load averages:", *(f"{load:.1f}" for load in os.getloadavg()))
     print("                recall@5                recall@10         ms")
-    print("   chunks   vector   text   both   questions    own   p50    p95")
+    print("   chunks   vector   text   both   questions    own   p50    p95   p50 of vector")
     for name, size in MEASURED.items():
         workspace = workspace_id(name)
         database.enter(workspace)
@@ -270,27 +273,28 @@ def report(database: Database, corpus: dict[str, str], labelled: list[Question])
         at_10 = [recall_at_10(database, workspace, some) for some in (asked, own) if some]
         taken = milliseconds(database, asked)
         p50, p95 = statistics.median(taken), taken[int(len(taken) * 0.95)]
+        alone = statistics.median(milliseconds(database, asked, "vector"))
         print(
             f"{size:9,}   {at_5[0]:6.3f} {at_5[1]:6.3f} {at_5[2]:6.3f}   "
-            f"{at_10[0]:9.3f} {at_10[-1]:6.3f} {p50:5.1f} {p95:6.1f}",
+            f"{at_10[0]:9.3f} {at_10[-1]:6.3f} {p50:5.1f} {p95:6.1f} {alone:15.1f}",
             flush=True,
         )
         if at_5[2] < max(at_5):
             missed.append(f"{size} chunks: both ways together find less than one alone")
         if name != "half" and min(at_10) < MIN_RECALL_AT_10:
             missed.append(f"{size} chunks: recall@10 is below {MIN_RECALL_AT_10}")
-        if p50 >= MAX_P50_MS:
+        if max(p50, alone) >= MAX_P50_MS:
             missed.append(f"{size} chunks: p50 is not below {MAX_P50_MS} ms")
     large = workspace_id("large")
     database.enter(large)
     small_source = database.sql("SELECT md5(%s || true)::uuid::text", [large])[0][0]
-    taken = milliseconds(database, labelled, [small_source])
+    taken = milliseconds(database, labelled, source_ids=[small_source])
     print(f"a source of 400 chunks in the tenant of 50,000: p50 {statistics.median(taken):.1f} ms")
     counted = scans(database, labelled[0])
     print("scans of a search in it:", ", ".join(f"{n} {c}" for n, c in sorted(counted.items())))
     if counted["chunks"] or counted["document_versions"]:
         missed.append("a table is read without an index")
-    if not counted["chunks_embedding"] or not counted["chunks_terms"]:
+    if not counted["chunks_nearest"] or not counted["chunks_terms"]:
         missed.append("an index is not used")
     return missed
 

@@ -398,5 +398,5 @@ def test_large_workspace_is_searched_through_the_indexes(
     asked = {"text": question, "embedding": json.loads(nearest), "top_k": 10}
     scans = scanned(cluster, ours, asked)
     assert scans["chunks"] == scans["document_versions"] == 0
-    assert scans["chunks_embedding"] == 1
+    assert scans["chunks_nearest"] == 1
     assert scans["chunks_terms"] > 0
