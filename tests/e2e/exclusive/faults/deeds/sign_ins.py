@@ -52,7 +52,7 @@ class SignIns:
         try:
             with tenant.chat() as chat:
                 chat.send({"type": "ping"})
-                return bool(chat.until(lambda f: f["type"] in {"pong", "error"}, ACK_WITHIN))
+                return bool(chat.until(lambda f: f.get("type") in {"pong", "error"}, ACK_WITHIN))
         except (InvalidStatus, TimeoutError, ConnectionClosed, OSError):
             return False
 

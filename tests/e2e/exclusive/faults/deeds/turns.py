@@ -59,8 +59,10 @@ class Turns:
         if turn is None:
             frame = {"chatbot_id": self.tenant.chatbot_id, "content": content}
             chat.send({"type": "chat", "client_message_id": mark, **frame})
-            answer = chat.until(lambda f: f.get("client_message_id") == mark, ACK_WITHIN)
-            if answer["type"] == "error":
+            answer = chat.until(
+                lambda f: "type" not in f or f.get("client_message_id") == mark, ACK_WITHIN
+            )
+            if answer.get("type") != "ack":
                 self._note(answer)
                 raise TimeoutError
             turn = Turn(answer)
@@ -74,8 +76,9 @@ class Turns:
         return turn
 
     def _note(self, error: Frame) -> None:
-        assert error["code"] in {"internal", "busy", "rate_limited"}, error
-        self.errors[error["code"]] += 1
+        code = error["code"] if "type" in error else error["message"]
+        assert code in {"internal", "busy", "rate_limited", "Internal server error"}, error
+        self.errors[code] += 1
 
     def check(self) -> None:
         stored: dict[str, Any] = {}
@@ -148,8 +151,8 @@ def _seconds(answer: Mapping[str, Any]) -> float:
 
 @dataclass
 class Answered(Turns):
-    """Turns whose faults are all made good, even if one turn meets them all: no more than its
-    retries. Every answer is a whole one."""
+    """Turns whose faults are all made good, by retries as many as the faults or by coming again.
+    Every answer is a whole one."""
 
     def check(self) -> None:
         super().check()
