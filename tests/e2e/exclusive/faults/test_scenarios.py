@@ -35,6 +35,7 @@ def proxied(stack: Stack) -> Iterator[layout.Stack]:
     reset(stack)
     yield found
     faults.stop(found)
+    reset(stack)
 
 
 def kill(stack: layout.Stack, over: Event) -> int:
