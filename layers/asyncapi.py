@@ -8,9 +8,9 @@ from layers.build import ROOT
 from layers.schemas import Schema, describe, example
 
 DESCRIPTION = """
-Chat over one connection. Frames are JSON objects told apart by `type`, at most 32 KB each. Open the
-connection with an access token (`?token=`) or with a ticket of `POST /api/v1/auth/ws-ticket`
-(`?ticket=`); what does not hold is refused at the handshake.
+Chat over one connection. Frames are JSON objects told apart by `type`, at most 32 KB each; API
+Gateway's own have none. Open the connection with an access token (`?token=`) or with a ticket of
+`POST /api/v1/auth/ws-ticket` (`?ticket=`); what does not hold is refused at the handshake.
 
 - The frames of one answer count `seq` 1, 2, 3 … without gaps, and exactly one of them is final.
   A frame may come more than once: drop those with a `seq` that you have seen.
@@ -20,7 +20,7 @@ connection with an access token (`?token=`) or with a ticket of `POST /api/v1/au
 
 # Frames by name, beside the sentence in the docstring of each.
 SENT = ("Chat", "Open", "Cancel", "Resume", "Approve", "Ping")
-RECEIVED = ("Ack", "User", "Streaming", "Tool", "Final", "Pong", "Error")
+RECEIVED = ("Ack", "User", "Streaming", "Tool", "Final", "Pong", "Error", "Unserved")
 
 
 def document() -> dict[str, Any]:

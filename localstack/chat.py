@@ -47,6 +47,9 @@ class Chat:
         seen = 0
         while True:
             got = json.loads(socket.recv(timeout=_ANSWER_SECONDS))
+            if "type" not in got:  # API Gateway's own
+                print(f"[{got['message']}]")
+                return dict(got)
             if got["type"] == "error":
                 print(f"[{got['code']}] {got['detail']}")
                 return dict(got)

@@ -45,7 +45,7 @@ def _proxies(stack: Stack) -> tuple[Process, Process]:
 
 
 def start(stack: Stack, websocket_url: str, clock_skew_seconds: float = 0) -> None:
-    """Put the proxies before the stack, without rules, and start with new workers.
+    """Put the proxies before the stack, without rules, with workers that know of them.
 
     The clock of each is off by up to `clock_skew_seconds`. Raises `StackError`.
     """
@@ -62,8 +62,10 @@ def start(stack: Stack, websocket_url: str, clock_skew_seconds: float = 0) -> No
     if clock_skew_seconds:
         environment |= {"CLOCK_SKEW_SECONDS": str(clock_skew_seconds)}
     set_rules(stack, ())
-    stack.faults_file.write_text(json.dumps(environment), encoding="utf-8")
-    kill_workers(stack)
+    text, file = json.dumps(environment), stack.faults_file
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        file.write_text(text, encoding="utf-8")
+        kill_workers(stack)
 
 
 def stop(stack: Stack) -> None:

@@ -106,3 +106,12 @@ class Error(Shape):
     client_message_id: NotRequired[str]
     message_id: NotRequired[str]
     request_id: str
+
+
+class Unserved(Shape):
+    """API Gateway's own: what serves frames was not there, died or took too long. Send the frame
+    again, a `chat` with the same `client_message_id`."""
+
+    message: str
+    connectionId: str  # noqa: N815
+    requestId: str  # noqa: N815

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localstack import layout, migration
+from localstack.chat import Chat
 from localstack.layout import Stack, StackError
 
 
@@ -60,3 +62,24 @@ def test_port_is_refused_when_another_program_listens(
     monkeypatch.setattr(layout, "_is_free", lambda _port: False)
     with pytest.raises(StackError, match=r"Port 4566 \(gateway\) is taken"):
         layout.require_free(4566, "gateway")
+
+
+class _Socket:
+    """One that answers whatever is sent with one frame."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self._answer = answer
+
+    def send(self, _: str) -> None: ...
+
+    def recv(self, **_: float) -> str:
+        return json.dumps(self._answer)
+
+
+def test_chat_shows_the_gateways_own_frame_when_a_function_died(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = {"message": "Internal server error", "connectionId": "a", "requestId": "b"}
+    answer = Chat({"chatbot_id": "c"}).ask(_Socket(own), "Hello")  # type: ignore[arg-type]
+    assert answer == own
+    assert capsys.readouterr().out == "[Internal server error]\n"
