@@ -121,7 +121,7 @@ def ask(method: str, path: str, body: str, seconds: int = _WRITE_SECONDS) -> Any
         },
         data,
     )
-    credentials = session().get_credentials()
+    credentials: Any = session().get_credentials()  # a function has some
     region = session().get_config_variable("region")
     SigV4Auth(credentials.get_frozen_credentials(), "aoss", region).add_auth(request)
     try:
