@@ -29,12 +29,12 @@ type Row = Mapping[str, Any]
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """{batchItemFailures} for the stream, {queued, swept} for `queue`, {…} for `reindex`."""
+    """{batchItemFailures} for the stream, {queued, swept?} for `queue`, {…} for `reindex`."""
     log.bind(context.aws_request_id)
     if event.get("action") == "queue":
         rows = documents.waiting(now_ms() - STUCK_MS)
-        queued = sum(documents.queue_again(row) for row in rows)
-        return {"queued": queued, "swept": vectors.sweep() if opensearch.is_on() else 0}
+        done = {"queued": sum(documents.queue_again(row) for row in rows)}
+        return done | {"swept": vectors.sweep()} if opensearch.is_on() else done
     if event.get("action") == "reindex":
         return _reindex(event.get("after", ""), context)
     changes = defaultdict(list)  # of each document, in their order
