@@ -1,2 +1,2 @@
 DROP FUNCTION app.confirm(jsonb);
-REVOKE SELECT (number, content, embedding) ON app.chunks FROM chatbot_app;
+DROP FUNCTION app.passages(jsonb);
