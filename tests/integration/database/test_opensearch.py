@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from chatbot import aws, conversations, documents, embeddings, opensearch, passages, turns
+from chatbot import aws, conversations, database, documents, embeddings, opensearch, passages, turns
 from chatbot.errors import RetryLater
 from chatbot.principal import Principal
 from chatbot.tool_calls import Call
@@ -183,6 +183,17 @@ def test_only_what_postgresql_holds_is_found_whatever_the_collection_says(
     library.plant(HOSTILE, document_id=known, version=version)
     library.settle()
     assert library.found("osprey") == [TEXT]
+
+
+def test_passages_are_of_the_workspace_even_unconfirmed(library: Library) -> None:
+    foreign = library.put(HOSTILE, library.theirs, key="2")
+    library.embed()
+    hit = {"document_id": foreign, "number": 0, "words": 1}
+    asked = {"hits": [hit], "embedding": titan.embed(TEXT, 1024, True), "top_k": 5}
+    with library.cluster.as_login("worker"):
+        for tenant, count in ((library.ours, 0), (library.theirs, 1)):
+            found = database.system(tenant.workspace_id, "SELECT app.passages($1)", asked)
+            assert len(found) == count
 
 
 def test_changed_document_is_found_by_its_new_text_alone(library: Library) -> None:
