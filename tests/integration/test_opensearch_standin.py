@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 from localstack.opensearch.collection import DELAY_SECONDS, Collection
 from tests.integration.opensearch import Clock, serving
 
-SECRET = "a-secret-key"
+KEY = "the other half"
 VECTOR = {"type": "knn_vector", "dimension": 2, "method": {"name": "hnsw", "engine": "faiss"}}
 
 
@@ -45,7 +45,7 @@ class Client:
 
     def send(
         self, method: str, path: str, body: Any = None, *, service: str = "aoss",
-        key: str = SECRET, digest: str | None = None,
+        key: str = KEY, digest: str | None = None,
     ) -> requests.Response:  # fmt: skip
         lines = [body] if isinstance(body, dict) else body or []
         data = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
@@ -75,7 +75,7 @@ class Client:
 @pytest.fixture
 def client() -> Iterator[Client]:
     clock = Clock()
-    with serving(Collection(clock=clock), SECRET) as url:
+    with serving(Collection(clock=clock), KEY) as url:
         made = Client(url, clock)
         assert made.send("PUT", "things", mapping()).status_code == 200
         yield made
