@@ -26,8 +26,11 @@ type Row = Mapping[str, Any]
 
 
 def replace(row: Row, chunks: Sequence["Chunk"]) -> None:
-    """Have a document's version there, and no other. Without chunks nothing of it stays."""
-    there = _prune(row["document_id"], row["version"] if chunks else None)
+    """Have a document's version there, and none before it; without chunks neither that one.
+
+    What is newer stays: who stored it in PostgreSQL may have been quicker here, too.
+    """
+    there = _prune(row["document_id"], row["version"], keep=bool(chunks))
     missing = [(number, c) for number, c in enumerate(chunks) if number not in there]
     for batch in batched(missing, BATCH):
         lines: list[Mapping[str, Any]] = []
@@ -61,22 +64,26 @@ def sweep() -> int:
         row = documents.find(document_id)
         if row is not None and row["status"] == documents.PENDING:
             continue
-        version = None if row is None or row["status"] == "failed" else row["version"]
-        if len({*places}) < len(places) or any(place[0] != version for place in places):
-            _prune(document_id, version)
+        keep = row is not None and row["status"] != "failed"
+        version = row["version"] if row else max(places)[0]
+        if not keep or len({*places}) < len(places) or places[0][0] < version:
+            _prune(document_id, version, keep=keep)
             swept += 1
     return swept
 
 
-def _prune(document_id: str, version: int | None) -> set[int]:
-    """Delete all of a document but one chunk of each number of a version: those numbers."""
+def _prune(document_id: str, version: int, *, keep: bool) -> set[int]:
+    """Delete a document's versions up to one. To `keep` that one, one chunk of each number stays.
+
+    Returns the numbers that stay.
+    """
     kept: set[int] = set()
     gone = []
     for hit in _scan({"term": {"document_id": document_id}}):
         place = hit["_source"]
-        if place["version"] == version and place["number"] not in kept:
+        if keep and place["version"] == version and place["number"] not in kept:
             kept.add(place["number"])
-        else:
+        elif place["version"] <= version:
             gone.append({"delete": {"_id": hit["_id"]}})
     for batch in batched(gone, PAGE):
         opensearch.write(batch)

@@ -21,6 +21,7 @@ from chatbot.tool_calls import Principal as ToolPrincipal
 from functions.chat_retrieve import handler as chat_retrieve
 from functions.documents.handler import handler as rest
 from functions.embed import handler as embed
+from functions.embed import index as chunks
 from functions.embed import storage, vectors
 from functions.migrate import index
 from functions.purge import steps
@@ -218,6 +219,22 @@ def test_deleted_document_is_not_found_from_the_answer_on(library: Library) -> N
     library.embed()
     library.settle()
     assert library.entries(known) == []
+
+
+def test_newer_version_stays_when_news_of_an_older_one_come_late(library: Library) -> None:
+    known = library.put(TEXT)
+    library.embed()
+    old = documents.find(known)
+    assert old is not None
+    library.put("The travel policy is under review.")
+    library.embed()
+    library.settle()
+    with library.cluster.as_login("worker"):
+        chunks.remove(old)
+        vectors.replace(old, storage.embedded(old) or [])
+    library.settle()
+    assert library.found() == ["The travel policy is under review."]
+    assert len(library.entries(known)) == 1
 
 
 def test_what_a_deletion_could_not_see_is_swept(library: Library) -> None:
