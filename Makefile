@@ -2,6 +2,7 @@
 # ENV=local (default) is the stack on this machine, any other is AWS (terraform/environments/).
 # OFFLINE=1 plans an environment without AWS, as if nothing of it were there.
 # STACK=name is a separate local stack. BACKEND=localstack uses LocalStack instead of MiniStack.
+# OPENSEARCH=1 has the local stack search OpenSearch Serverless, of which it has a stand-in.
 
 ENV     ?= local
 STACK   ?= default

@@ -32,6 +32,7 @@ ADDITIONS = (
     "drift_objects",
     "drift_state_machines",
     "guardrails",
+    "opensearch_serverless",
 )
 
 # AWS closes a WebSocket with 1009 on a larger message.

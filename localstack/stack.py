@@ -88,6 +88,7 @@ def _gateway(stack: Stack) -> Process:
             "POSTGRES_PASSWORD_FILE": str(_postgres(stack).password_file),
             "POSTGRES_PORT": str(stack.ports.postgres),
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": stack.bedrock_url,
+            "OPENSEARCH_URL": f"{stack.providers_url}/opensearch",
             "S3_DATA_DIR": str(state / "s3"),
             "S3_PERSIST": "1",
             "STATE_DIR": str(state),

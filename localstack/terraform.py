@@ -5,6 +5,7 @@ cannot be reached, the AWS provider comes from a mirror on disk.
 """
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -130,6 +131,7 @@ def variables(stack: Stack, architecture: str) -> dict[str, str]:
         "gateway_endpoint": stack.gateway_url,
         "bedrock_endpoint": f"http://{host}:{stack.ports.bedrock}",
         "web_search_url": f"http://{host}:{stack.ports.providers}/brave/res/v1",
+        "opensearch": "true" if os.environ.get("OPENSEARCH") else "false",
         "lambda_architecture": architecture,
         "build_directory": str(ROOT / ".build"),
     }

@@ -172,6 +172,13 @@ locals {
       embed_dead_letter = {
         write = [{ actions = local.queue_actions.write, resources = [local.embed_dead_letter_arn] }]
       }
+      # What of its index is said by the collection's own policy.
+      opensearch = {
+        for level in keys(local.index_permissions) : level => [
+          for collection in values(module.collection) :
+          { actions = ["aoss:APIAccessAll"], resources = [collection.arn] }
+        ]
+      }
       ingest_state_machine = {
         start = [{ actions = ["states:StartExecution"], resources = [local.ingestion_machine_arns["ingest_source"]] }]
       }

@@ -153,6 +153,7 @@ variable "functions" {
         documents      = "readwrite"
         guards         = "readwrite"
         jobs           = "readwrite"
+        opensearch     = "search"
       }
     }
     tools = {
@@ -226,7 +227,13 @@ variable "functions" {
       description = "Finds the passages that an answer may be made from."
       memory      = 1024
       timeout     = 60
-      access      = { bedrock = "embed", conversations = "read", database = "worker", turns = "readwrite" }
+      access = {
+        bedrock       = "embed"
+        conversations = "read"
+        database      = "worker"
+        opensearch    = "search"
+        turns         = "readwrite"
+      }
     }
     chat_stream = {
       description = "Streams one round of an answer from the model to its followers."
@@ -271,7 +278,7 @@ variable "functions" {
     }
     tool_knowledge_search = {
       description = "Tool: searches the workspace's documents."
-      access      = { bedrock = "embed" }
+      access      = { bedrock = "embed", opensearch = "search" }
     }
 
     # --- Stream consumer
@@ -286,6 +293,7 @@ variable "functions" {
         document_texts    = "readwrite"
         documents         = "readwrite"
         embed_dead_letter = "write"
+        opensearch        = "write"
       }
     }
 
@@ -326,7 +334,7 @@ variable "functions" {
     migrate = {
       description = "Brings the database's schema and logins up to date."
       timeout     = 900
-      access      = { database = "migrator" }
+      access      = { database = "migrator", opensearch = "create" }
     }
     rotate_signing_key = {
       description = "Renews the keys that sign access tokens."
@@ -438,6 +446,7 @@ locals {
       DOCUMENTS_TABLE             = local.table_names.documents
       DOCUMENTS_BUCKET            = module.document_bucket.name
       EMBED_DEAD_LETTER_QUEUE_URL = local.embed_dead_letter_url
+      OPENSEARCH_ENDPOINT         = local.opensearch_endpoint
       JOBS_TABLE                  = local.table_names.jobs
       INGEST_STATE_MACHINE_ARN    = local.ingestion_machine_arns["ingest_source"]
       REMOVE_STATE_MACHINE_ARN    = local.ingestion_machine_arns["delete_source"]

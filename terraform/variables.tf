@@ -541,6 +541,12 @@ variable "backup_retention_days" {
   default     = null
 }
 
+variable "opensearch" {
+  description = "Whether a collection of OpenSearch Serverless holds the chunks as well, and is searched in PostgreSQL's place. Its units cost by the hour, asked or not."
+  type        = bool
+  default     = false
+}
+
 variable "database_wait_seconds" {
   description = "Seconds that a request waits for a sleeping cluster before it answers 503."
   type        = number

@@ -4,7 +4,7 @@ import json
 from itertools import islice
 from typing import Any
 
-from chatbot import conversations, database, embeddings, log, passages, turns
+from chatbot import conversations, database, embeddings, log, opensearch, passages, turns
 from chatbot.errors import RetryLater, ServiceUnavailable
 from chatbot.passages import Passage
 from chatbot.turns import Head, Lost
@@ -40,7 +40,11 @@ def _found(turn: Head) -> list[Passage]:
     asked = {"text": text, "embedding": embedding, "top_k": knowledge["top_k"]}
     if knowledge.get("source_ids") is not None:
         asked["source_ids"] = knowledge["source_ids"]
-    found = database.system(turn.workspace_id, SEARCH, asked)
+    if opensearch.is_on():
+        asked["hits"] = opensearch.hits(turn.workspace_id, asked)
+        found = database.system(turn.workspace_id, CONFIRM, asked)
+    else:
+        found = database.system(turn.workspace_id, SEARCH, asked)
     return [
         Passage(number, item["document_id"], item["title"], item["url"], item["content"])
         for number, item in enumerate(found, start=1)
@@ -62,3 +66,4 @@ def _query(turn: Head) -> str:
 
 
 SEARCH = "SELECT app.search($1)"
+CONFIRM = "SELECT app.confirm($1)"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chatbot import documents, embeddings
+from chatbot import documents, embeddings, opensearch
 from chatbot.api import Api, Request
 from chatbot.errors import Conflict, NotFound, RetryLater, ServiceUnavailable
 from chatbot.idempotency import put_once
@@ -79,6 +79,9 @@ def search(request: Request, body: Search) -> Any:
     asked = {"text": body.query, "embedding": embedding, "top_k": body.top_k}
     if body.source_ids is not None:
         asked["source_ids"] = body.source_ids
+    if opensearch.is_on():
+        asked["hits"] = opensearch.hits(str(request.workspace_id), asked)
+        return {"items": request.query(CONFIRM, asked)}
     return {"items": request.query(SEARCH, asked)}
 
 
@@ -91,6 +94,7 @@ def _found(request: Request, document_id: str) -> dict[str, Any]:
 
 MAY = "SELECT to_jsonb(true)"
 SEARCH = "SELECT app.search($1)"
+CONFIRM = "SELECT app.confirm($1)"
 REMOVE = "SELECT app.remove_document($1)"
 
 handler = api.handler

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
-from chatbot import documents, embeddings, log, tables
+from chatbot import documents, embeddings, log, opensearch, tables
 from chatbot.aws import client
 from chatbot.identifiers import now_ms, since_ms, timestamp
 from chatbot.settings import settings
-from functions.embed import index, storage
+from functions.embed import index, storage, vectors
 from functions.embed.index import Chunk
 from functions.embed.splitting import split
 
@@ -29,11 +29,12 @@ type Row = Mapping[str, Any]
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer the stream with {batchItemFailures}, `queue` with {queued}, `reindex` with {…}."""
+    """{batchItemFailures} for the stream, {queued, swept?} for `queue`, {…} for `reindex`."""
     log.bind(context.aws_request_id)
     if event.get("action") == "queue":
         rows = documents.waiting(now_ms() - STUCK_MS)
-        return {"queued": sum(documents.queue_again(row) for row in rows)}
+        done = {"queued": sum(documents.queue_again(row) for row in rows)}
+        return done | {"swept": vectors.sweep()} if opensearch.is_on() else done
     if event.get("action") == "reindex":
         return _reindex(event.get("after", ""), context)
     changes = defaultdict(list)  # of each document, in their order

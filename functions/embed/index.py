@@ -1,11 +1,15 @@
-"""The search index in PostgreSQL: replaces a document's chunks, or takes them out."""
+"""The search index in PostgreSQL: replaces a document's chunks, or takes them out.
+
+Where the environment has OpenSearch too, its index follows what PostgreSQL has agreed to.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from chatbot import database
+from chatbot import database, opensearch
+from functions.embed import vectors
 
 # A chunk is at most about 12 KB as JSON, a call 4 MiB.
 BATCH = 150
@@ -24,6 +28,13 @@ def replace(row: Mapping[str, Any], chunks: Sequence[Chunk]) -> bool:
 
     False where a newer version is there, or this one was removed. Safe to do again.
     """
+    is_current = _replace(row, chunks)
+    if is_current and opensearch.is_on():
+        vectors.replace(row, chunks)
+    return is_current
+
+
+def _replace(row: Mapping[str, Any], chunks: Sequence[Chunk]) -> bool:
     params = {
         "id": row["document_id"],
         "version": row["version"],
@@ -54,6 +65,8 @@ def remove(row: Mapping[str, Any]) -> None:
     """Take a document out, and refuse its version from now on."""
     params = {"id": row["document_id"], "version": row["version"]}
     database.system(row["workspace_id"], REMOVE, params)
+    if opensearch.is_on():
+        vectors.replace(row, [])
 
 
 REPLACE = "SELECT app.replace_chunks($1)"

@@ -12,9 +12,9 @@ from typing import Any
 
 import bcrypt
 
-from chatbot import database, log
+from chatbot import database, log, opensearch
 from chatbot.rotation import rotate
-from functions.migrate import files, logins
+from functions.migrate import files, index, logins
 from functions.migrate.files import Migration, MigrationError
 
 # One call runs a file and records it, in one transaction; the lock makes a second runner wait, and
@@ -125,7 +125,10 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         logins.provide_logins()
         for statement in _LEDGER:
             _as_migrator(statement)
-        return {"migrations": _up(event)}
+        done = _up(event)
+        if opensearch.is_on():
+            index.provide()
+        return {"migrations": done}
     if action == "down":
         return {"migrations": _down(event)}
     if action == "status":

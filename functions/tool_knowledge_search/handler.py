@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chatbot import database, embeddings
+from chatbot import database, embeddings, opensearch
 from chatbot.errors import RetryLater, ServiceUnavailable
 from chatbot.tool_calls import Call, tool
 
@@ -16,17 +16,16 @@ def run(call: Call) -> Any:
     """
     query = call.input["query"]
     (embedding,) = embeddings.embed([query])
-    asked = {
-        "chatbot_id": call.chatbot_id,
-        "search": {
-            "text": query,
-            "embedding": embedding,
-            "top_k": call.input.get("count", COUNT),
-        },
-    }
+    search = {"text": query, "embedding": embedding, "top_k": call.input.get("count", COUNT)}
+    asked = {"chatbot_id": call.chatbot_id, "search": search}
     workspace_id = call.principal.workspace_id
     try:
-        found = database.query(call.principal, SEARCH, asked, workspace_id=workspace_id)
+        if opensearch.is_on():
+            limited = search | {"source_ids": call.source_ids}
+            search["hits"] = opensearch.hits(workspace_id, limited)
+            found = database.query(call.principal, CONFIRM, asked, workspace_id=workspace_id)
+        else:
+            found = database.query(call.principal, SEARCH, asked, workspace_id=workspace_id)
     except ServiceUnavailable as error:
         raise RetryLater(str(error)) from None
     return [
@@ -38,6 +37,12 @@ def run(call: Call) -> Any:
 # Without a row, and so without an answer, where the chatbot is gone.
 SEARCH = """
 SELECT app.search(jsonb_strip_nulls(jsonb_build_object('source_ids', knowledge -> 'source_ids'))
+    || ($1 -> 'search'))
+FROM app.chatbots
+WHERE workspace_id = app.workspace_id() AND id = ($1 ->> 'chatbot_id')::uuid
+"""
+CONFIRM = """
+SELECT app.confirm(jsonb_strip_nulls(jsonb_build_object('source_ids', knowledge -> 'source_ids'))
     || ($1 -> 'search'))
 FROM app.chatbots
 WHERE workspace_id = app.workspace_id() AND id = ($1 ->> 'chatbot_id')::uuid

@@ -20,6 +20,16 @@ override_resource {
   values = { arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:signing" }
 }
 
+override_resource {
+  target = module.function["embed"].aws_iam_role.this
+  values = { arn = "arn:aws:iam::123456789012:role/embed" }
+}
+
+override_resource {
+  target = module.function["migrate"].aws_iam_role.this
+  values = { arn = "arn:aws:iam::123456789012:role/migrate" }
+}
+
 variables {
   environment       = "test"
   bedrock_model_id  = "us.anthropic.claude-sonnet-4-20250514-v1:0"
@@ -358,6 +368,68 @@ run "on_the_local_stack" {
   assert {
     condition     = local.environment.TURN_WATCH_QUEUE_URL == "http://127.0.0.1:4566/123456789012/chatbot-test-turn-watch"
     error_message = "Queues are paths of the gateway."
+  }
+}
+
+run "chunks_are_in_opensearch_where_it_is_wanted" {
+  command = apply
+
+  variables {
+    opensearch = true
+  }
+
+  assert {
+    condition = {
+      for one in jsondecode(aws_opensearchserverless_access_policy.this["this"].policy) :
+      one.Description => { roles = one.Principal, permissions = one.Rules[0].Permission }
+      } == {
+      create = { roles = ["arn:aws:iam::123456789012:role/migrate"], permissions = ["aoss:CreateIndex"] }
+      search = { roles = [for number in range(3) : "arn:aws:iam::123456789012:role/mock"], permissions = ["aoss:ReadDocument"] }
+      write  = { roles = ["arn:aws:iam::123456789012:role/embed"], permissions = ["aoss:ReadDocument", "aoss:WriteDocument"] }
+    }
+    error_message = "One function makes the index, one writes, three search."
+  }
+
+  assert {
+    condition     = toset(flatten([for one in jsondecode(aws_opensearchserverless_access_policy.this["this"].policy) : one.Rules[*].Resource])) == toset(["index/chatbot-test/chunks"])
+    error_message = "In one index of one collection."
+  }
+
+  assert {
+    condition = toset([
+      for key, function in module.function : key if strcontains(function.policy, "aoss:")
+    ]) == toset(["chat_retrieve", "documents", "embed", "migrate", "tool_knowledge_search"])
+    error_message = "Nobody else reaches the collection."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for function in module.function : [
+        for statement in jsondecode(function.policy).Statement :
+        statement.Action == ["aoss:APIAccessAll"] && statement.Resource == ["arn:aws:aoss:us-east-1:123456789012:collection/mock"]
+        if strcontains(jsonencode(statement), "aoss")
+      ]
+    ]))
+    error_message = "And they reach this one."
+  }
+
+  assert {
+    condition     = local.environment.OPENSEARCH_ENDPOINT == "https://mock.us-east-1.aoss.amazonaws.com"
+    error_message = "Functions are told where it is."
+  }
+}
+
+run "chunks_are_in_postgresql_alone_otherwise" {
+  command = apply
+
+  assert {
+    condition     = local.environment.OPENSEARCH_ENDPOINT == "" && length(module.collection) == 0 && length(aws_opensearchserverless_access_policy.this) == 0
+    error_message = "OpenSearch is an option."
+  }
+
+  assert {
+    condition     = !anytrue([for function in module.function : strcontains(function.policy, "aoss:")])
+    error_message = "Nobody reaches what is not there."
   }
 }
 

@@ -57,6 +57,7 @@ ENVIRONMENT = {
     "DOCUMENTS_TABLE": "documents",
     "DOCUMENTS_BUCKET": "documents",
     "EMBED_DEAD_LETTER_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/embed",
+    "OPENSEARCH_ENDPOINT": "",
     "JOBS_TABLE": "jobs",
     "INGEST_STATE_MACHINE_ARN": "arn:aws:states:eu-west-1:123456789012:stateMachine:ingest",
     "REMOVE_STATE_MACHINE_ARN": "arn:aws:states:eu-west-1:123456789012:stateMachine:remove",

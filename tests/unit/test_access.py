@@ -33,6 +33,7 @@ RESOURCES = {
     "ingest_state_machine_arn": "ingest_state_machine",
     "jobs_table": "jobs",
     "mail_queue_url": "mail",
+    "opensearch_endpoint": "opensearch",
     "mail_sender": "mail_sender",
     "purge_state_machine_arn": "purge_state_machine",
     "remove_state_machine_arn": "remove_state_machine",

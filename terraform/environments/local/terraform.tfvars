@@ -1,5 +1,6 @@
 # The same root on one machine. The stack adds what differs from one machine and stack to the next:
-# gateway_endpoint, bedrock_endpoint, web_search_url, lambda_architecture and build_directory.
+# gateway_endpoint, bedrock_endpoint, web_search_url, opensearch, lambda_architecture and
+# build_directory.
 environment = "local"
 debug       = true
 

@@ -18,6 +18,11 @@ output "alias_invoke_arn" {
   value       = aws_lambda_alias.live.invoke_arn
 }
 
+output "role_arn" {
+  description = "ARN of the function's own role."
+  value       = aws_iam_role.this.arn
+}
+
 output "log_group_name" {
   description = "Log group of the function."
   value       = aws_cloudwatch_log_group.this.name

@@ -65,6 +65,13 @@ mock_resource "aws_lambda_layer_version" {
   defaults = { arn = "arn:aws:lambda:us-east-1:123456789012:layer:mock:1" }
 }
 
+mock_resource "aws_opensearchserverless_collection" {
+  defaults = {
+    arn                 = "arn:aws:aoss:us-east-1:123456789012:collection/mock"
+    collection_endpoint = "https://mock.us-east-1.aoss.amazonaws.com"
+  }
+}
+
 mock_resource "aws_rds_cluster" {
   defaults = {
     arn                = "arn:aws:rds:us-east-1:123456789012:cluster:mock"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatbot import aws, database, log, settings
+from chatbot import aws, database, log, opensearch, settings
 from functions.migrate import handler, logins
 from localstack.postgres import ADMIN
 from tests.integration.database.server import (
@@ -35,6 +35,7 @@ class Cluster:
     server: Server
     secrets: Secrets
     data_api: DataApi
+    opensearch_endpoint: str = ""
 
     def sql(self, statement: str, user: str = ADMIN) -> list[Any]:
         """Rows, as text, of a statement run past the Data API."""
@@ -58,6 +59,7 @@ class Cluster:
         patch = pytest.MonkeyPatch()
         patched = _SETTINGS._replace(
             database_name=self.name,
+            opensearch_endpoint=self.opensearch_endpoint,
             database_secret_arn=f"arn:chatbot-test-database-{login}",
         )
         clients = {"rds-data": self.data_api, "secretsmanager": self.secrets}
@@ -65,7 +67,7 @@ class Cluster:
         class Login:
             def __enter__(self) -> None:
                 patch.setattr(aws, "client", clients.__getitem__)
-                for module in (database, log, logins):
+                for module in (database, log, logins, opensearch):
                     patch.setattr(module, "settings", lambda: patched)
 
             def __exit__(self, *_: object) -> None:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[3]
 MINISTACK_PYTHON = ROOT / ".local/ministack/bin/python"
 LAMBDA_PYTHON = ROOT / ".local/lambda/bin/python"
 ROLE = "arn:aws:iam::000000000000:role/parity"
+OPENSEARCH_URL = "http://127.0.0.1:9/opensearch"  # where nobody listens
 
 
 def free_port() -> int:
@@ -77,6 +78,7 @@ class Server:
                 # Nobody listens there: what needs a database has tests of its own.
                 "POSTGRES_PORT": "9",
                 "POSTGRES_PASSWORD_FILE": os.devnull,
+                "OPENSEARCH_URL": OPENSEARCH_URL,
                 **environment,
             },
             stdout=self._log,

@@ -15,6 +15,7 @@ ENVIRONMENTS = ("local", "dev", "staging", "prod")
 OPTIONS = (
     '-var=edge={domain_name="api.example.com",'
     f'certificate_arn="arn:aws:acm:us-east-1:{offline.ACCOUNT}:certificate/c"}}',
+    "-var=opensearch=true",
     f"-var=permissions_boundary_arn=arn:aws:iam::{offline.ACCOUNT}:policy/boundary",
 )
 

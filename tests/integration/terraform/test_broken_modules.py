@@ -20,6 +20,7 @@ BROKEN = [
     ("database", "main.tf", "storage_encrypted = true", "storage_encrypted = false"),
     ("edge", "main.tf", "web_acl_id      = aws_wafv2_web_acl.this.arn", ""),
     ("backup", "main.tf", "kms_key_arn = var.kms_key_arn", ""),
+    ("collection", "main.tf", "AWSOwnedKey = false", "AWSOwnedKey = true"),
 ]
 
 

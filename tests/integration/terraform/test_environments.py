@@ -1,10 +1,12 @@
 """What the four environments would be made of: planned offline by the real provider."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from localstack import offline
 from tests.integration.terraform.conftest import ENVIRONMENTS
 
 Resource = dict[str, Any]
@@ -134,6 +136,22 @@ def test_budget_and_its_reader_are_set_on_aws(planned: Planned) -> None:
         assert float(budget["limit_amount"]) > 0
         assert len(budget["notification"]) == 2
     assert not any("aws_budgets_budget" in address for address in planned("local"))
+
+
+@pytest.mark.parametrize(("environment", "copies"), [("dev", "DISABLED"), ("prod", "ENABLED")])
+def test_opensearch_is_an_option(
+    root: Path, planned: Planned, environment: str, copies: str
+) -> None:
+    assert not any("opensearch" in address for address in planned(environment))
+    shown = offline.plan(root, environment, "-var=opensearch=true")[1]
+    made = {each["address"]: each["change"]["after"] for each in shown["resource_changes"]}
+    collection = made['module.collection["this"].aws_opensearchserverless_collection.this']
+    assert (collection["type"], collection["standby_replicas"]) == ("VECTORSEARCH", copies)
+    assert {each["type"] for each in shown["resource_changes"] if "opensearch" in each["type"]} == {
+        "aws_opensearchserverless_access_policy",
+        "aws_opensearchserverless_collection",
+        "aws_opensearchserverless_security_policy",
+    }
 
 
 def test_cloudfront_is_an_option(planned: Planned, applied: list[Resource]) -> None:

@@ -162,8 +162,8 @@ class World:
         return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
 
 
-@pytest.fixture
-def world(cloud: None, monkeypatch: pytest.MonkeyPatch) -> World:
+def make_stores() -> None:
+    """The tables, the bucket and the queue that documents need."""
     names = {"document_id", *(name for pair in INDEXES.values() for name in pair)}
     aws.client("dynamodb").create_table(
         TableName=settings().documents_table,
@@ -198,6 +198,11 @@ def world(cloud: None, monkeypatch: pytest.MonkeyPatch) -> World:
         CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
     )
     aws.client("sqs").create_queue(QueueName="embed")
+
+
+@pytest.fixture
+def world(cloud: None, monkeypatch: pytest.MonkeyPatch) -> World:
+    make_stores()
     titan, index = Titan(), Index()
     monkeypatch.setattr(embeddings, "_bedrock", lambda: titan)
     monkeypatch.setattr(database, "system", index.system)

@@ -52,6 +52,7 @@ def call(name: str, tool_use_id: str = "tooluse_1", **asked: Any) -> Call:
         message_id="message-1",
         conversation_id="conversation-1",
         chatbot_id="chatbot-1",
+        source_ids=None,
     )
 
 

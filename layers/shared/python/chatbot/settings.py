@@ -53,6 +53,7 @@ class Settings(NamedTuple):
     documents_table: str
     documents_bucket: str
     embed_dead_letter_queue_url: str
+    opensearch_endpoint: str
     jobs_table: str
     ingest_state_machine_arn: str
     remove_state_machine_arn: str

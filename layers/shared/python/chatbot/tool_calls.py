@@ -45,7 +45,7 @@ class Principal(NamedTuple):
 
 class Call(NamedTuple):
     """A call that the model made; `input` fits the tool's schema. `tool_use_id` is the same in
-    every try."""
+    every try. `source_ids` are those that the chatbot may use as the turn began, None for all."""
 
     tool_use_id: str
     name: str
@@ -55,6 +55,7 @@ class Call(NamedTuple):
     message_id: str
     conversation_id: str
     chatbot_id: str
+    source_ids: list[str] | None
 
 
 class ToolFailed(Exception):
@@ -163,6 +164,7 @@ def _call(turn: Head, call: StoredCall) -> Call:
         message_id=turn.message_id,
         conversation_id=turn.conversation_id,
         chatbot_id=turn.chatbot_id,
+        source_ids=turn.context["chatbot"]["knowledge"].get("source_ids"),
     )
 
 

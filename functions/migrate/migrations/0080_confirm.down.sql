@@ -1,0 +1,2 @@
+DROP FUNCTION app.confirm(jsonb);
+DROP FUNCTION app.passages(jsonb);
