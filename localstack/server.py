@@ -6,6 +6,7 @@ Environment: `GATEWAY_PORT`, `LAMBDA_PYTHON` (the interpreter of the Lambdas, wi
 """
 
 import asyncio
+import gc
 import importlib
 import os
 import resource
@@ -105,6 +106,8 @@ def main() -> None:
     from ministack.core import lambda_runtime
 
     install()
+    # Each full collection goes through all that is stored, while nobody is served.
+    gc.set_threshold(20_000, 50, 100)
     asyncio.base_events.Server.wait_closed = _closed  # type: ignore[method-assign]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

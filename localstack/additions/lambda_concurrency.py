@@ -1,9 +1,9 @@
 """How many calls of one function run at a time; the others wait, where AWS would start more.
 
 500 sockets that call a function at once would start 300 workers, 9 GB, on a machine whose cores
-are busy with eight. But calls that last, such as those that stream answers, mostly wait: AWS runs
-fifty of them side by side, and so does this. A worker takes a core for half a second to start, so
-no more are started at once than there are cores: the others would only be ready later for it.
+are busy with eight. But a function that may last longer than any client waits, such as one that
+streams answers, mostly waits: AWS runs fifty of its calls side by side, and so does this. A worker
+takes a core for half a second to start, so no more are started at once than there are cores.
 """
 
 import os
@@ -19,7 +19,9 @@ from localstack.additions.seam import replace, require
 
 SHORT_CALLS = 8
 ALL_CALLS = 64
-# A call that runs for longer no longer keeps the next one from starting.
+# Of a function that may run for longer than API Gateway waits, a call that has run for a moment no
+# longer keeps the next one from starting.
+CLIENT_SECONDS = 30
 SHORT_SECONDS = 1.5
 STARTS = os.cpu_count() or 1
 
@@ -93,7 +95,11 @@ def _serve(key: str) -> None:
 
 def _may_start(workers: list[Any]) -> bool:
     """Whether there may be a worker beside these, which are all at work."""
-    short = sum(time.time() - worker.last_used < SHORT_SECONDS for worker in workers)
+    short = sum(
+        worker.config.get("Timeout", 3) <= CLIENT_SECONDS
+        or time.time() - worker.last_used < SHORT_SECONDS
+        for worker in workers
+    )
     starting = sum(
         worker.in_use and worker._start_time is None
         for others in lambda_runtime._workers.values()

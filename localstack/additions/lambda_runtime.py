@@ -229,12 +229,13 @@ def _provided_runtime_code_dir(code_zip: bytes) -> str:
     code_dir: str = _stock_provided_runtime_code_dir(code_zip)
     bootstrap = Path(code_dir, "bootstrap")
     if not bootstrap.exists():
-        # The last argument names the function, and this gateway, in the process list.
+        # The last argument names the function, and this gateway, in the process list. Whatever the
+        # workers do at once, the gateway that they all call goes first.
         python = shlex.quote(os.environ.get("LAMBDA_PYTHON", "python3"))
         written = bootstrap.with_name(f".bootstrap-{threading.get_ident()}")
         written.write_text(
             "#!/bin/sh\n"
-            f'exec {python} -B -m awslambdaric "$_HANDLER" '
+            f'exec nice -n 5 {python} -B -m awslambdaric "$_HANDLER" '
             f'"ministack-lambda-$AWS_LAMBDA_FUNCTION_NAME-{os.environ["GATEWAY_PORT"]}-$$"\n',
             encoding="utf-8",
         )

@@ -280,7 +280,8 @@ def test_calls_run_side_by_side_when_they_last(stack: Server) -> None:
             began = time.time()
             time.sleep(6)
             return [began, time.time()]
-        """
+        """,
+        Timeout=60,
     )
     with ThreadPoolExecutor(20) as pool:
         runs = [run for run, _ in pool.map(lambda _: invoke(stack, function), range(20))]
