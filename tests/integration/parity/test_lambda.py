@@ -288,6 +288,29 @@ def test_calls_run_side_by_side_when_they_last(stack: Server) -> None:
     assert max(began for began, _ in runs) < min(ended for _, ended in runs)
 
 
+def test_workers_start_one_a_core_when_many_calls_come(stack: Server) -> None:
+    """Not AWS's: more at once would all be ready later."""
+    function = stack.function(
+        """
+        import time
+
+        began = time.time()
+        time.sleep(0.3)
+        ready = time.time()
+
+        def handler(event, context):
+            time.sleep(2)
+            return [began, ready]
+        """
+    )
+    with ThreadPoolExecutor(8) as pool:
+        runs = [run for run, _ in pool.map(lambda _: invoke(stack, function), range(8))]
+    starts = {(began, ready) for began, ready in runs}
+    assert len(starts) > 2
+    at_once = [sum(began <= moment < ready for began, ready in starts) for moment, _ in starts]
+    assert max(at_once) <= (os.cpu_count() or 1)
+
+
 def test_warm_call_is_quick_when_handler_is_silent(server: Server) -> None:
     """Nothing waits for a fixed time: MiniStack waits 50 ms for lines of a silent handler."""
     function = server.function("def handler(event, context):\n    return event\n")
