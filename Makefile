@@ -171,7 +171,8 @@ $(LAMBDA_PACKAGES): uv.lock | $(READY)
 	@mkdir -p $(@D)
 	@.venv/bin/uv export --quiet --frozen --only-group lambda --no-emit-project --output-file $@ >/dev/null
 
-audit: $(LAMBDA_PACKAGES) ## known vulnerabilities of what the functions import (asks PyPI)
+audit: $(LAMBDA_PACKAGES) ## known vulnerabilities of what the functions import (asks PyPI); workflows
+	.venv/bin/uvx --quiet zizmor@1.32.0 --quiet --offline .github
 	.venv/bin/uvx --quiet pip-audit@2.10.1 --strict --require-hashes --disable-pip -r $<
 
 sbom: $(LAMBDA_PACKAGES) ## what the functions import, as CycloneDX, in .build/sbom.json

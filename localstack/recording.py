@@ -35,10 +35,11 @@ class Recorder:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == PATH:
             await self._control(scope["method"], send)
-        elif self._requests is None or scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
+            # Always: one may be open before what is recorded begins.
             await self._socket(scope, receive, send)
+        elif self._requests is None or scope["type"] != "http":
+            await self._app(scope, receive, send)
         else:
             await self._request(self._requests, scope, receive, send)
 

@@ -6,6 +6,7 @@ Environment: `GATEWAY_PORT`, `LAMBDA_PYTHON` (the interpreter of the Lambdas, wi
 """
 
 import asyncio
+import gc
 import importlib
 import os
 import resource
@@ -13,6 +14,7 @@ import signal
 import threading
 
 ADDITIONS = (
+    "lambda_concurrency",
     "lambda_runtime",
     "lambda_logs",
     "log_queries",
@@ -51,7 +53,7 @@ def _prepare_environment() -> None:
     os.environ.setdefault("SFTP_ENABLED", "0")
     # A worker takes 40 MB: what a burst leaves behind goes soon, the first of a function stays.
     os.environ.setdefault("LAMBDA_WARM_TTL_SECONDS", "60")
-    # Calls beyond the workers of a function wait (additions/lambda_runtime.py).
+    # Calls beyond the workers of a function wait (additions/lambda_concurrency.py).
     os.environ.setdefault("LAMBDA_ACCOUNT_CONCURRENCY", "0")
 
 
@@ -105,6 +107,8 @@ def main() -> None:
     from ministack.core import lambda_runtime
 
     install()
+    # Each full collection goes through all that is stored, while nobody is served.
+    gc.set_threshold(20_000, 50, 100)
     asyncio.base_events.Server.wait_closed = _closed  # type: ignore[method-assign]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,7 +1,9 @@
 module "database" {
   source = "./modules/database"
 
-  name                     = local.database_cluster_name
+  name                     = local.name
+  cluster_name             = local.database_cluster_name
+  restored_from            = local.restored_to == null ? null : { cluster_name = "${local.name}${local.restored_from}", time = local.restored_to }
   partition                = local.partition
   database_name            = local.database_name
   engine_version           = var.database.engine_version

@@ -8,6 +8,11 @@ locals {
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
 
+  # What the names of cluster and tables end in, and of those that they were restored from.
+  generation    = var.restore == null ? "" : "-${var.restore.generation}"
+  restored_from = try(var.restore.generation, 2) == 2 ? "" : "-${var.restore.generation - 1}"
+  restored_to   = try(var.restore.time, null)
+
   # ARNs made from names, where the resource itself would close a circle: functions are told about
   # the machine that calls functions, or would make them wait: the provider takes 25 seconds for a
   # queue, twice for one with dead letters.
@@ -20,7 +25,7 @@ locals {
   chat_state_machine_arn   = "${local.arn_prefixes.states}:stateMachine:${local.chat_state_machine_name}"
   purge_state_machine_name = "${local.name}-purge"
   purge_state_machine_arn  = "${local.arn_prefixes.states}:stateMachine:${local.purge_state_machine_name}"
-  database_cluster_name    = local.name
+  database_cluster_name    = "${local.name}${local.generation}"
   database_cluster_arn     = "${local.arn_prefixes.rds}:cluster:${local.database_cluster_name}"
   database_name            = "chatbot"
   failed_chat_rule_name    = "${local.name}-chat-failed"

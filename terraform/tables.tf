@@ -83,7 +83,7 @@ locals {
   # Every key attribute is text but these.
   number_attributes = ["seq"]
 
-  table_names = { for table in keys(local.tables) : table => "${local.name}-${table}" }
+  table_names = { for table in keys(local.tables) : table => "${local.name}-${table}${local.generation}" }
   table_arns  = { for table, resource in aws_dynamodb_table.this : table => resource.arn }
   index_arns = {
     for table, definition in local.tables :
@@ -95,6 +95,8 @@ resource "aws_dynamodb_table" "this" {
   for_each = local.tables
 
   name                        = local.table_names[each.key]
+  restore_source_name         = local.restored_to == null ? null : "${local.name}-${each.key}${local.restored_from}"
+  restore_date_time           = local.restored_to
   billing_mode                = "PAY_PER_REQUEST"
   hash_key                    = each.value.hash_key
   range_key                   = each.value.range_key

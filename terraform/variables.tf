@@ -535,6 +535,30 @@ variable "database" {
   }
 }
 
+variable "restore" {
+  description = <<-EOT
+    The restore that cluster and tables come from. AWS restores into new ones: they are the
+    environment's `generation`-th, named so, and made of the generation before as it was at `time`
+    (UTC). Without a time they are imported, such as from a copy of AWS Backup. Stays as it is until
+    the next restore: without it Terraform would go back to the generation before.
+  EOT
+  type = object({
+    generation = number
+    time       = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.restore == null || try(var.restore.generation >= 2 && floor(var.restore.generation) == var.restore.generation, false)
+    error_message = "The first generation was not restored, the next is 2."
+  }
+
+  validation {
+    condition     = try(var.restore.time, null) == null || can(regex("^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ$", var.restore.time))
+    error_message = "The time is in UTC, such as 2026-03-29T08:30:00Z."
+  }
+}
+
 variable "backup_retention_days" {
   description = "Days that AWS Backup keeps copies of cluster and tables, by how often they are made: `daily`, `monthly`. Null: no copies beside what RDS and DynamoDB keep."
   type        = map(number)

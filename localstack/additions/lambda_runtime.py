@@ -27,7 +27,7 @@ from ministack.core import lambda_runtime
 from ministack.core.responses import new_uuid
 from ministack.services import lambda_svc
 
-from localstack.additions.lambda_concurrency import Places
+from localstack.additions import lambda_concurrency
 from localstack.additions.seam import replace, require
 
 Json = dict[str, Any]
@@ -41,8 +41,6 @@ class Invocation(threading.local):
 
 
 invocation = Invocation()
-_places: dict[str, Places] = {}
-_places_lock = threading.Lock()
 _layers_lock = threading.Lock()
 
 
@@ -92,7 +90,10 @@ class RuntimeClientWorker(lambda_runtime.ProvidedWorker):  # type: ignore[misc]
         self._log_stream = f"{time.strftime('%Y/%m/%d')}/[$LATEST]{new_uuid().replace('-', '')}"
         invocation.log_stream = self._log_stream
         self._exit_status = None
-        super()._spawn(init_timeout)
+        try:
+            super()._spawn(init_timeout)
+        finally:
+            lambda_concurrency.started()
 
     def _teardown(self) -> None:
         if self._proc is not None:
@@ -219,15 +220,8 @@ def _execute_function_warm(func: Json, event: Any, request_id: str) -> Json:
     if not _is_python(config):
         result: Json = _stock_execute_function_warm(func, event, request_id)
         return result
-    with _places_lock:
-        places = _places.setdefault(_function_key(config), Places())
-    with places.one():
-        answer: Json = lambda_svc._execute_function_provided_warm(func, event, request_id)
-        return answer
-
-
-def _function_key(config: Json) -> str:
-    return ":".join(str(config.get("FunctionArn", "")).split(":")[:7])
+    answer: Json = lambda_svc._execute_function_provided_warm(func, event, request_id)
+    return answer
 
 
 def _provided_runtime_code_dir(code_zip: bytes) -> str:
@@ -235,12 +229,13 @@ def _provided_runtime_code_dir(code_zip: bytes) -> str:
     code_dir: str = _stock_provided_runtime_code_dir(code_zip)
     bootstrap = Path(code_dir, "bootstrap")
     if not bootstrap.exists():
-        # The last argument names the function, and this gateway, in the process list.
+        # The last argument names the function, and this gateway, in the process list. Whatever the
+        # workers do at once, the gateway that they all call goes first.
         python = shlex.quote(os.environ.get("LAMBDA_PYTHON", "python3"))
         written = bootstrap.with_name(f".bootstrap-{threading.get_ident()}")
         written.write_text(
             "#!/bin/sh\n"
-            f'exec {python} -B -m awslambdaric "$_HANDLER" '
+            f'exec nice -n 5 {python} -B -m awslambdaric "$_HANDLER" '
             f'"ministack-lambda-$AWS_LAMBDA_FUNCTION_NAME-{os.environ["GATEWAY_PORT"]}-$$"\n',
             encoding="utf-8",
         )

@@ -6,6 +6,7 @@ mock_provider "aws" {
 
 variables {
   name                  = "test"
+  cluster_name          = "test"
   database_name         = "chatbot"
   engine_version        = "16"
   min_capacity          = 0.5
@@ -59,6 +60,29 @@ run "cluster_is_private_encrypted_and_kept" {
   assert {
     condition     = !strcontains(jsonencode([for role in [aws_iam_role_policy.monitoring, aws_iam_role_policy.flow_log] : jsondecode(role.policy).Statement[*].Action]), "*")
     error_message = "Actions are named one by one."
+  }
+}
+
+run "cluster_is_made_of_another_when_restored" {
+  command = plan
+
+  module {
+    source = "./modules/database"
+  }
+
+  variables {
+    cluster_name  = "test-2"
+    restored_from = { cluster_name = "test", time = "2026-03-29T08:30:00Z" }
+  }
+
+  assert {
+    condition = alltrue([
+      aws_rds_cluster.this.cluster_identifier == "test-2" && aws_rds_cluster_instance.this["a"].identifier == "test-2-a",
+      aws_rds_cluster.this.restore_to_point_in_time[0].source_cluster_identifier == "test",
+      aws_rds_cluster.this.restore_to_point_in_time[0].restore_to_time == "2026-03-29T08:30:00Z",
+      aws_db_subnet_group.this.name == "test" && aws_cloudwatch_log_group.this.name == "/aws/rds/cluster/test-2/postgresql",
+    ])
+    error_message = "The cluster is a new one in the same network, from the old one as it was."
   }
 }
 

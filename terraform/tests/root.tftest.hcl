@@ -476,3 +476,57 @@ run "application_profile_is_called_with_what_is_behind_it" {
     error_message = "Functions are told which profile a model is called through."
   }
 }
+
+run "cluster_and_tables_are_restored_to_one_time_under_new_names" {
+  command = plan
+
+  variables {
+    restore = { generation = 2, time = "2026-03-29T08:30:00Z" }
+  }
+
+  assert {
+    condition     = { for key, table in aws_dynamodb_table.this : key => [table.name, table.restore_source_name, table.restore_date_time] } == { for key in keys(local.tables) : key => ["chatbot-test-${key}-2", "chatbot-test-${key}", var.restore.time] }
+    error_message = "Every table is made of its first generation, as it was at that time."
+  }
+
+  assert {
+    condition     = local.database_cluster_arn == "arn:aws:rds:us-east-1:123456789012:cluster:chatbot-test-2" && local.restored_from == ""
+    error_message = "Functions call the new cluster."
+  }
+}
+
+run "the_third_generation_is_made_of_the_second" {
+  command = plan
+
+  variables {
+    restore = { generation = 3, time = "2026-04-01T00:00:00Z" }
+  }
+
+  assert {
+    condition     = aws_dynamodb_table.this["turns"].name == "chatbot-test-turns-3" && aws_dynamodb_table.this["turns"].restore_source_name == "chatbot-test-turns-2" && local.restored_from == "-2"
+    error_message = "Each generation comes from the one before."
+  }
+}
+
+run "a_generation_without_a_time_is_imported" {
+  command = plan
+
+  variables {
+    restore = { generation = 2 }
+  }
+
+  assert {
+    condition     = aws_dynamodb_table.this["turns"].name == "chatbot-test-turns-2" && aws_dynamodb_table.this["turns"].restore_source_name == null && local.restored_to == null
+    error_message = "AWS Backup made it; Terraform only takes it over."
+  }
+}
+
+run "restores_to_no_time_of_ours_are_refused" {
+  command = plan
+
+  variables {
+    restore = { generation = 1, time = "29 March 2026" }
+  }
+
+  expect_failures = [var.restore]
+}

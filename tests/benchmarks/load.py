@@ -22,13 +22,14 @@ from uuid import uuid4
 
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.e2e.client import FINAL, Tenant, sign_up
 from tests.e2e.conftest import read_outputs
 
 TURNS_PER_USER = 10  # 240 chat messages a minute are a user's limit
 GIVES_UP = 120  # seconds: twice what a turn may take at the worst
+ASKS_AGAIN = 30  # seconds: longer than API Gateway waits for the function
 REST_TIMEOUT = 60
 READS = ("/users/me", "{path}", "{path}/chatbots", "{path}/conversations", "{path}/usage")
 SAMPLE_SECONDS = 2
@@ -77,17 +78,16 @@ async def talk(
     if conversation.id is not None:
         frame["conversation_id"] = conversation.id
     asked = time.monotonic()
-    await socket.send(json.dumps(frame))
-    ack = await _next(socket, lambda f: f.get("client_message_id") == mark)
-    if ack["type"] == "error":
-        figures.errors[ack["code"]] += 1
-        await asyncio.sleep(1)
+    ack = await _acknowledged(socket, frame, figures)
+    if ack is None:
         return
     conversation.id = ack["conversation_id"]
     conversation.said.append(content)
     texts: dict[int, str] = {}
     while True:
-        got = await _next(socket, lambda f: f.get("message_id") == ack["message_id"])
+        got = await _next(
+            socket, lambda f: (f["type"], f.get("message_id")) == ("assistant", ack["message_id"])
+        )
         if not texts and got["status"] == "streaming":
             figures.first_frames.append(time.monotonic() - asked)
         if got["status"] in FINAL:
@@ -100,12 +100,47 @@ async def talk(
     figures.outcomes[got["status"]] += 1
 
 
-async def _next(socket: ClientConnection, wanted: Any) -> dict[str, Any]:
-    async with asyncio.timeout(GIVES_UP):
+async def _acknowledged(
+    socket: ClientConnection, frame: dict[str, Any], figures: Figures
+) -> dict[str, Any] | None:
+    """The `ack` of a chat frame, None if it is refused. Where nobody knows, it is sent again."""
+    mark, deadline = frame["client_message_id"], time.monotonic() + GIVES_UP
+    while time.monotonic() < deadline:
+        await socket.send(json.dumps(frame))
+        with suppress(TimeoutError):
+            answer = await _next(socket, lambda f: f.get("client_message_id") == mark, ASKS_AGAIN)
+            if answer["type"] == "ack":
+                return answer
+            figures.errors[answer["code"]] += 1
+            await asyncio.sleep(1)
+            if answer["code"] != "internal":
+                return None
+            continue
+        figures.errors["no ack"] += 1
+    raise TimeoutError
+
+
+async def _next(socket: ClientConnection, wanted: Any, seconds: float = GIVES_UP) -> dict[str, Any]:
+    """The next frame that is wanted. API Gateway's own messages, which have no type, are not."""
+    async with asyncio.timeout(seconds):
         while True:
             frame: dict[str, Any] = json.loads(await socket.recv())
-            if wanted(frame):
+            if "type" in frame and wanted(frame):
                 return frame
+
+
+async def _connected(address: str, figures: Figures) -> ClientConnection:
+    """An open socket. As any client, it comes again where the gateway could not take it."""
+    deadline = time.monotonic() + GIVES_UP
+    while True:
+        try:
+            # The stand-in answers no pings of the protocol while it is busy.
+            return await connect(address, open_timeout=GIVES_UP, ping_interval=None)
+        except InvalidStatus as refusal:
+            figures.errors[f"handshake {refusal.response.status_code}"] += 1
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(1)
 
 
 async def client(
@@ -114,8 +149,7 @@ async def client(
     """One socket: open all the time, with a turn whenever there is a place for one."""
     tenant = conversation.tenant
     address = f"{tenant.websocket_url}?token={tenant.tokens['access_token']}"
-    # The stand-in answers no pings of the protocol while it is busy.
-    async with connect(address, open_timeout=GIVES_UP, ping_interval=None) as socket:
+    async with await _connected(address, figures) as socket:
         figures.outcomes["sockets"] += 1
         while time.monotonic() < end:
             async with places:

@@ -40,14 +40,14 @@ resource "aws_rds_cluster_parameter_group" "this" {
 
 # RDS would make it itself, without retention and key.
 resource "aws_cloudwatch_log_group" "this" {
-  name              = "/aws/rds/cluster/${var.name}/postgresql"
+  name              = "/aws/rds/cluster/${var.cluster_name}/postgresql"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.log_kms_key_arn
 }
 
 resource "aws_rds_cluster" "this" {
   #checkov:skip=CKV2_AWS_8: the root's module.backup copies the cluster where its environment keeps copies, which Checkov does not follow from module to module
-  cluster_identifier = var.name
+  cluster_identifier = var.cluster_name
   engine             = "aurora-postgresql"
   engine_mode        = "provisioned" # which is what Serverless v2 is to RDS
   engine_version     = var.engine_version
@@ -77,9 +77,19 @@ resource "aws_rds_cluster" "this" {
   copy_tags_to_snapshot     = true
   deletion_protection       = var.deletion_protection
   skip_final_snapshot       = !var.deletion_protection
-  final_snapshot_identifier = var.deletion_protection ? "${var.name}-final" : null
+  final_snapshot_identifier = var.deletion_protection ? "${var.cluster_name}-final" : null
 
   enabled_cloudwatch_logs_exports = ["postgresql"]
+
+  dynamic "restore_to_point_in_time" {
+    for_each = var.restored_from[*]
+
+    content {
+      source_cluster_identifier = restore_to_point_in_time.value.cluster_name
+      restore_to_time           = restore_to_point_in_time.value.time
+      restore_type              = "full-copy"
+    }
+  }
 
   depends_on = [aws_cloudwatch_log_group.this]
 }
@@ -87,7 +97,7 @@ resource "aws_rds_cluster" "this" {
 resource "aws_rds_cluster_instance" "this" {
   for_each = var.instances
 
-  identifier         = "${var.name}-${each.key}"
+  identifier         = "${var.cluster_name}-${each.key}"
   cluster_identifier = aws_rds_cluster.this.id
   engine             = aws_rds_cluster.this.engine
   engine_version     = aws_rds_cluster.this.engine_version

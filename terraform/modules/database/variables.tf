@@ -1,6 +1,17 @@
 variable "name" {
-  description = "Name of the cluster and of what belongs to it."
+  description = "Name of what belongs to the cluster."
   type        = string
+}
+
+variable "cluster_name" {
+  description = "Name of the cluster itself: another one after a restore."
+  type        = string
+}
+
+variable "restored_from" {
+  description = "The cluster that this one was made of, as it was at a time. Null: it began empty, or was imported."
+  type        = object({ cluster_name = string, time = string })
+  default     = null
 }
 
 variable "partition" {

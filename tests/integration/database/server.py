@@ -1,9 +1,11 @@
 """A PostgreSQL 16 of the tests' own, and AWS clients that lead to it."""
 
 import json
+import os
 import secrets
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +18,8 @@ from botocore.exceptions import ClientError
 from localstack.data_api.connections import Login, Pool
 from localstack.data_api.errors import DataApiError
 from localstack.data_api.service import Backend
-from localstack.postgres import ADMIN, Postgres
+from localstack.layout import clean_environment
+from localstack.postgres import ADMIN, Postgres, binary, user
 
 MASTER = "chatbot_master"
 
@@ -45,21 +48,65 @@ class Server:
 @contextmanager
 def running_server(**settings: str) -> Iterator[Server]:
     """Start a server on a free port with a master user as Aurora's: no superuser, makes roles."""
+    with _folder() as folder, _serving(folder, settings) as server:
+        server.passwords[MASTER] = secrets.token_hex(16)
+        server.sql(f"CREATE ROLE {MASTER} LOGIN CREATEROLE PASSWORD '{server.passwords[MASTER]}'")
+        yield server
+
+
+@contextmanager
+def restored_server(copy: Path, source: Server, log: Path, moment: str) -> Iterator[Server]:
+    """Start a server on a copy, brought by the archived log to what the source was at a moment."""
+    with _folder() as folder:
+        copy.rename(folder / "postgres")
+        (folder / "postgres/recovery.signal").touch()
+        (folder / f"{ADMIN}.password").write_text(source.passwords[ADMIN], encoding="utf-8")
+        settings = {
+            "restore_command": f"cp {log}/%f %p",
+            "recovery_target_time": moment,
+            "recovery_target_action": "promote",
+            "hot_standby": "off",  # nobody is let in before
+        }
+        with _serving(folder, settings) as server:
+            server.passwords[MASTER] = source.passwords[MASTER]
+            yield server
+
+
+def copy_data(server: Server, folder: Path) -> None:
+    """Copy a running server's data into a folder that is not there, without its log."""
+    command = [
+        *(str(binary("pg_basebackup")), "-h", "127.0.0.1", "-p", str(server.port), "-U", ADMIN),
+        *("-D", str(folder), "-X", "none", "-c", "fast", "--no-sync"),
+    ]
+    environment = {**clean_environment(), "PGPASSWORD": server.passwords[ADMIN]}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    if (owner := user()) is not None:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, owner, owner)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="chatbot-postgres-"))
     folder.chmod(0o711)  # the server may run as another user
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _serving(folder: Path, settings: Mapping[str, str]) -> Iterator[Server]:
     postgres = Postgres(folder, _free_port(), settings)
     try:
         postgres.start()
-        server = Server(
+        yield Server(
             Pool("127.0.0.1", postgres.port, limit=80),
-            {ADMIN: postgres.password_file.read_text(), MASTER: secrets.token_hex(16)},
+            {ADMIN: postgres.password_file.read_text()},
             postgres.port,
         )
-        server.sql(f"CREATE ROLE {MASTER} LOGIN CREATEROLE PASSWORD '{server.passwords[MASTER]}'")
-        yield server
     finally:
         postgres.stop()
-        shutil.rmtree(folder)
 
 
 class _NoValue(Exception):
