@@ -6,7 +6,6 @@ streams answers, mostly waits: AWS runs fifty of its calls side by side, and so 
 takes a core for half a second to start, so no more are started at once than there are cores.
 """
 
-import math
 import os
 import threading
 import time
@@ -19,7 +18,7 @@ from ministack.services import lambda_svc
 from localstack.additions.seam import replace, require
 
 SHORT_CALLS = 8
-ALL_CALLS = 64
+ALL_CALLS = 256  # 40 MB each
 # Of a function that may run for longer than API Gateway waits, a call that has run for a moment no
 # longer keeps the next one from starting.
 CLIENT_SECONDS = 30
@@ -39,7 +38,7 @@ class _Ticket(threading.Event):
         self.reason = "reused"
 
 
-# By function and version, in the order in which they came; under MiniStack's lock on workers.
+# By function and version, those that have waited longest first; under MiniStack's lock on workers.
 _waiting: dict[str, deque[_Ticket]] = defaultdict(deque)
 
 
@@ -50,25 +49,16 @@ def acquire_worker(
     qualifier: str = "$LATEST",
     max_concurrency: int | None = None,
 ) -> tuple[Any, str]:
-    """Lease a worker, an idle one or a new one, or wait for it.
-
-    A call that a client waits for is throttled when the client no longer does. Where there are more
-    than can be served, the newest go first: the others would all be served too late.
-    """
+    """Lease a worker, an idle one or a new one; waits for it in turn."""
     del max_concurrency
     ticket = _Ticket(func_name, config, code_zip)
     key = lambda_runtime._worker_key(func_name, config, qualifier)
     with lambda_runtime._lock:
         _waiting[key].append(ticket)
         _serve(key)
-    lasts = _lasts(config)
-    deadline = math.inf if lasts else time.monotonic() + CLIENT_SECONDS
-    while not ticket.wait(SHORT_SECONDS if lasts else CLIENT_SECONDS):
+    while not ticket.wait(SHORT_SECONDS):
         with lambda_runtime._lock:
             _serve(key)
-            if ticket.worker is None and time.monotonic() >= deadline:
-                _waiting[key].remove(ticket)
-                return None, "func_cap"
     return ticket.worker, ticket.reason
 
 
@@ -90,7 +80,7 @@ def started() -> None:
 def _serve(key: str) -> None:
     tickets, workers = _waiting[key], lambda_runtime._workers.setdefault(key, [])
     while tickets:
-        ticket = tickets[0] if _lasts(tickets[0].function[1]) else tickets[-1]
+        ticket = tickets[0]
         worker = next((worker for worker in workers if not worker.in_use), None)
         if worker is None and _may_start(workers):
             worker = lambda_runtime._worker_class_for(ticket.function[1])(*ticket.function)
@@ -100,18 +90,14 @@ def _serve(key: str) -> None:
             return
         worker.in_use, worker.last_used = True, time.time()
         ticket.worker = worker
-        tickets.remove(ticket)
-        ticket.set()
-
-
-def _lasts(config: Json) -> bool:
-    return int(config.get("Timeout", 3)) > CLIENT_SECONDS
+        tickets.popleft().set()
 
 
 def _may_start(workers: list[Any]) -> bool:
     """Whether there may be a worker beside these, which are all at work."""
     short = sum(
-        not _lasts(worker.config) or time.time() - worker.last_used < SHORT_SECONDS
+        worker.config.get("Timeout", 3) <= CLIENT_SECONDS
+        or time.time() - worker.last_used < SHORT_SECONDS
         for worker in workers
     )
     starting = sum(

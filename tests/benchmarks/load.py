@@ -3,8 +3,8 @@
 So many sockets are open; of them so many have a turn under way at any time, and beside them REST
 requests come at a fixed rate. Users and workspaces are as many as production's limits of one user
 ask for. In the end every conversation is read back: what was said is stored once, every answer as
-its one final frame told it. The memory of the stack's processes is looked at all along: after the
-first quarter of the time it may not grow, but for the gateway by what it stores: DynamoDB is there.
+its one final frame told it. The memory of the stack's processes is looked at once all sockets are
+open: from then on it may not grow, but for the gateway by what it stores: DynamoDB is there.
 """
 
 import argparse
@@ -33,7 +33,6 @@ ASKS_AGAIN = 30  # seconds: longer than API Gateway waits for the function
 REST_TIMEOUT = 60
 READS = ("/users/me", "{path}", "{path}/chatbots", "{path}/conversations", "{path}/usage")
 SAMPLE_SECONDS = 2
-WARM = 0.25  # of the time: workers are started and caches are filled
 GROWTH = 1.1
 STORED_KB = 500  # a turn's frames, messages, execution history, logs and metrics, in the gateway
 PROCESSES = ("workers", "gateway", "bedrock", "postgres")
@@ -144,9 +143,15 @@ async def _connected(address: str, figures: Figures) -> ClientConnection:
 
 
 async def client(
-    conversation: Conversation, places: asyncio.Semaphore, end: float, words: str, figures: Figures
+    conversation: Conversation,
+    delay: float,
+    places: asyncio.Semaphore,
+    end: float,
+    words: str,
+    figures: Figures,
 ) -> None:
-    """One socket: open all the time, with a turn whenever there is a place for one."""
+    """One socket: opened after a delay, with a turn whenever there is a place for one."""
+    await asyncio.sleep(delay)
     tenant = conversation.tenant
     address = f"{tenant.websocket_url}?token={tenant.tokens['access_token']}"
     async with await _connected(address, figures) as socket:
@@ -226,8 +231,9 @@ def _resident(pid: int) -> float:
     return 0
 
 
-async def watch(stack: str, gateway_port: int, end: float, figures: Figures) -> None:
-    """Look at the memory now and then."""
+async def watch(stack: str, gateway_port: int, ramp: float, end: float, figures: Figures) -> None:
+    """Look at the memory now and then, once all sockets are open."""
+    await asyncio.sleep(ramp)
     while time.monotonic() < end:
         figures.memory.append(await asyncio.to_thread(memory, stack, gateway_port))
         await asyncio.sleep(SAMPLE_SECONDS)
@@ -242,12 +248,15 @@ async def run(outputs: Mapping[str, Any], arguments: argparse.Namespace) -> None
     places = asyncio.Semaphore(arguments.turns)
     words = f"[[words {arguments.words}]] [[pace {arguments.pace}]]"
     port = int(outputs["gateway_url"].rpartition(":")[2])
-    print(f"{arguments.seconds} s of load", flush=True)
-    end = time.monotonic() + arguments.seconds
-    jobs = [client(each, places, end, words, figures) for each in conversations]
+    print(f"{arguments.seconds} s of load, after {arguments.ramp} s for the sockets", flush=True)
+    end = time.monotonic() + arguments.ramp + arguments.seconds
+    jobs = [
+        client(each, arguments.ramp * n / arguments.sockets, places, end, words, figures)
+        for n, each in enumerate(conversations)
+    ]
     results = await asyncio.gather(
         requests(tenants, arguments.rest, end, figures),
-        watch(outputs["stack"], port, end, figures),
+        watch(outputs["stack"], port, arguments.ramp, end, figures),
         *jobs,
         return_exceptions=True,
     )
@@ -289,14 +298,13 @@ def check_memory(figures: Figures) -> None:
 
 def halves(figures: Figures) -> tuple[dict[str, float], dict[str, float]]:
     """The mean memory in MiB, of a worker or of all processes of a kind, in the two halves."""
-    warm = figures.memory[int(len(figures.memory) * WARM) :]
-    half = len(warm) // 2
+    half = len(figures.memory) // 2
 
     def means(samples: list[dict[str, float]]) -> dict[str, float]:
         found = {name: statistics.mean(s[name] for s in samples) for name in samples[0]}
         return found | {"worker": found["workers"] / max(found["count"], 1)}
 
-    return means(warm[:half]), means(warm[half:])
+    return means(figures.memory[:half]), means(figures.memory[half:])
 
 
 def print_table(figures: Figures, arguments: argparse.Namespace) -> None:
@@ -305,15 +313,16 @@ def print_table(figures: Figures, arguments: argparse.Namespace) -> None:
             cuts = statistics.quantiles(seconds, n=100)
             print(f"{name:44} p50 {cuts[49]:7.2f} s   p95 {cuts[94]:7.2f} s   of {len(seconds)}")
 
+    lasted = arguments.ramp + arguments.seconds
     print(f"\n{'sockets open':44} {figures.outcomes.pop('sockets', 0)}")
     print(f"{'turns under way at once, at most':44} {figures.most_under_way}")
     times("chat to first frame", figures.first_frames)
     times("chat to final frame", figures.turns)
     times("REST request", figures.rest)
     print(f"{'turns by outcome':44} {dict(figures.outcomes)}")
-    print(f"{'turns a second':44} {len(figures.turns) / arguments.seconds:.1f}")
+    print(f"{'turns a second':44} {len(figures.turns) / lasted:.1f}")
     print(f"{'REST answers by status':44} {dict(figures.statuses)}")
-    print(f"{'REST requests a second':44} {len(figures.rest) / arguments.seconds:.1f}")
+    print(f"{'REST requests a second':44} {len(figures.rest) / lasted:.1f}")
     print(f"{'errors':44} {dict(figures.errors)}")
     first, second = halves(figures)
     for name in ("worker", "count", *PROCESSES):
@@ -327,7 +336,8 @@ def main() -> None:
     parser.add_argument("--sockets", type=int, default=500)
     parser.add_argument("--turns", type=int, default=200, help="under way at any time")
     parser.add_argument("--rest", type=float, default=50, help="requests a second")
-    parser.add_argument("--seconds", type=int, default=180)
+    parser.add_argument("--ramp", type=int, default=120, help="seconds to open the sockets in")
+    parser.add_argument("--seconds", type=int, default=180, help="of load after that")
     parser.add_argument("--words", type=int, default=40, help="of an answer")
     parser.add_argument("--pace", type=int, default=20, help="milliseconds between two pieces")
     asyncio.run(run(read_outputs(), parser.parse_args()))
