@@ -143,9 +143,9 @@ def test_one_that_searches_reads_chunks_and_nothing_else(cluster: Cluster) -> No
     )
     assert attributes == [["f"] * 4]
     owned = cluster.sql(
-        """SELECT proname FROM pg_proc WHERE proowner = 'chatbot_search'::regrole"""
+        """SELECT proname FROM pg_proc WHERE proowner = 'chatbot_search'::regrole ORDER BY 1"""
     )
-    assert owned == [["search"]]
+    assert owned == [["passages"], ["search"]]
 
 
 def test_edit_replaces_every_chunk(cluster: Cluster, tenants: tuple[Tenant, Tenant]) -> None:
