@@ -3,7 +3,17 @@ CREATE INDEX IF NOT EXISTS chunks_embedding ON app.chunks USING hnsw
     WITH (m = 16, ef_construction = 100);
 DROP INDEX app.chunks_nearest;
 
+CREATE FUNCTION app.labelled(terms tsvector, workspace_id uuid, source_id uuid) RETURNS tsvector
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN terms || array_to_tsvector(array_remove(ARRAY[workspace_id::text, source_id::text], NULL));
+GRANT EXECUTE ON FUNCTION app.labelled(tsvector, uuid, uuid) TO chatbot_worker, chatbot_search;
+CREATE INDEX IF NOT EXISTS chunks_terms ON app.chunks
+    USING gin (app.labelled(terms, workspace_id, source_id));
+DROP INDEX app.chunks_keys;
+
 DROP FUNCTION app.search(jsonb);
+DROP FUNCTION app.keys_of(tsvector, uuid, uuid);
+DROP FUNCTION app.key_of(text, uuid);
 
 -- The chunks of the call's workspace that fit a question best, best first:
 -- {text, embedding?: [1024 numbers], top_k: 1..50, source_ids?} →

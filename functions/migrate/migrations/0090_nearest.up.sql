@@ -1,4 +1,4 @@
--- A better graph, and less that is read for a search.
+-- A better graph, words that are looked up by workspace, and less that is read for a search.
 
 -- Where the table is large: make this index CONCURRENTLY before, as its build may take longer than a
 -- call of the Data API may.
@@ -7,7 +7,27 @@ CREATE INDEX IF NOT EXISTS chunks_nearest ON app.chunks USING hnsw
     WITH (m = 16, ef_construction = 200);
 DROP INDEX app.chunks_embedding;
 
+-- What a chunk is looked up by: its words as their workspace's own, so that no other workspace's are
+-- read, and its source; hashed, as that is short whatever the word.
+CREATE FUNCTION app.key_of(name text, workspace_id uuid) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN hashtextextended(name, hashtextextended(workspace_id::text, 0));
+
+CREATE FUNCTION app.keys_of(terms tsvector, workspace_id uuid, source_id uuid) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ARRAY(
+    SELECT app.key_of(name, workspace_id)
+    FROM unnest(tsvector_to_array(terms) || source_id::text) AS name);
+
+GRANT EXECUTE ON FUNCTION app.key_of(text, uuid), app.keys_of(tsvector, uuid, uuid)
+    TO chatbot_worker, chatbot_search;
+
+CREATE INDEX IF NOT EXISTS chunks_keys ON app.chunks
+    USING gin (app.keys_of(terms, workspace_id, source_id));
+
+DROP INDEX app.chunks_terms;
 DROP FUNCTION app.search(jsonb);
+DROP FUNCTION app.labelled(tsvector, uuid, uuid);
 
 -- The chunks of the call's workspace that fit a question best, best first:
 -- {text, embedding?: [1024 numbers], top_k: 1..50, source_ids?} →
@@ -37,10 +57,13 @@ DECLARE
     target CONSTANT public.halfvec(1024) := p ->> 'embedding';
     anywhere CONSTANT boolean := jsonb_typeof(p -> 'source_ids') IS DISTINCT FROM 'array';
     sources CONSTANT uuid[] := ARRAY(SELECT jsonb_array_elements_text(p -> 'source_ids'));
-    mine CONSTANT tsquery := CASE WHEN anywhere THEN app.any_of(ARRAY[place::text])
-        ELSE app.any_of(ARRAY[place::text]) && app.any_of(sources::text[]) END;
+    source_keys CONSTANT bigint[] := ARRAY(
+        SELECT app.key_of(id::text, place) FROM unnest(sources) AS id);
+    lexemes CONSTANT text[] := ARRAY(
+        SELECT lexeme FROM unnest(to_tsvector('english', p ->> 'text')) LIMIT 64);
     words CONSTANT tsquery[] := ARRAY(
-        SELECT app.any_of(ARRAY[lexeme]) FROM unnest(to_tsvector('english', p ->> 'text')) LIMIT 64);
+        SELECT app.any_of(ARRAY[lexeme]) FROM unnest(lexemes) AS lexeme);
+    keys CONSTANT bigint[] := ARRAY(SELECT app.key_of(lexeme, place) FROM unnest(lexemes) AS lexeme);
     -- Up to so many chunks are compared one by one: of a few sources more, as the index does not
     -- keep sources apart.
     most CONSTANT integer := CASE WHEN anywhere THEN 5000 ELSE 15000 END;
@@ -110,14 +133,16 @@ BEGIN
     ), nearest AS (
         SELECT * FROM indexed UNION ALL SELECT * FROM compared
     ), asked AS MATERIALIZED (
-        SELECT word, number AS word_number
-        FROM unnest(words) WITH ORDINALITY AS asked (word, number)
+        SELECT word, key, number AS word_number
+        FROM unnest(words, keys) WITH ORDINALITY AS asked (word, key, number)
     ), held AS MATERIALIZED (
         SELECT word_number, document_id, number
         FROM asked, LATERAL (
             SELECT document_id, number FROM app.chunks
             WHERE workspace_id IS NOT DISTINCT FROM place -- no bitmap of all that it has beside
-                AND app.labelled(terms, workspace_id, source_id) @@ (mine && word)) AS holding
+                AND app.keys_of(terms, workspace_id, source_id) @> ARRAY[key]
+                AND (anywhere OR app.keys_of(terms, workspace_id, source_id) && source_keys)
+            ) AS holding
         WHERE word_number <> ALL (coalesce(common, '{}'))
     ), worth AS MATERIALIZED (
         SELECT word_number, ln(1 + size / count(*)::float) AS worth

@@ -392,7 +392,7 @@ def test_app_and_worker_run_no_functions_but_theirs(cluster: Cluster) -> None:
     inside |= {"search", "confirm", "passages", "remove_document"}
     assert granted("chatbot_worker") == inside | {
         "system", "due_purges", "purge_user", "purge_workspace", "replace_chunks", "workspace_ids",
-        "located", "labelled",
+        "located", "key_of", "keys_of",
     }  # fmt: skip
     assert granted("chatbot_app") == inside | {
         "all_permissions", "permissions", "claim", "keep", "query", "register", "credentials",

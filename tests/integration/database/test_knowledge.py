@@ -399,4 +399,4 @@ def test_large_workspace_is_searched_through_the_indexes(
     scans = scanned(cluster, ours, asked)
     assert scans["chunks"] == scans["document_versions"] == 0
     assert scans["chunks_nearest"] == 1
-    assert scans["chunks_terms"] > 0
+    assert scans["chunks_keys"] > 0
