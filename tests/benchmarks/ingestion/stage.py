@@ -55,7 +55,11 @@ def connect(given: dict[str, Any]) -> None:
     kinds = {bool: "false", int: "50"}
     for name, kind in Settings.__annotations__.items():
         os.environ[name.upper()] = kinds.get(kind, name.removesuffix("_table"))
-    os.environ |= {"ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8", **given.get("environment", {})}
+    os.environ |= {
+        "ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
+        "OPENSEARCH_ENDPOINT": "",
+        **given.get("environment", {}),
+    }
     folder = Path(given["folder"])
     clients: dict[str, Any] = {
         "dynamodb": DynamoDb(folder / "items"),
