@@ -115,15 +115,22 @@ def _stems(text: str) -> set[str]:
 
 def _from_passages(body: Mapping[str, Any], question: str) -> str | None:
     """The sentence of each passage that shares most words with the question, with its number: of
-    the best passages, as a model cites what it used and not all that it was sent."""
+    the best passages, as a model cites what it used and not all that it was sent. Where that one
+    asks, as in a thread, a sentence that does not."""
     asked = _stems(without(question))
+
+    def shared(sentence: str) -> int:
+        return len(asked & _stems(sentence))
+
     quotes = []
     for number, passage in _passages(body, question):
         sentences = [sentence.strip() for sentence in _SENTENCE.findall(passage)]
-        best = max(sentences, key=lambda sentence: len(asked & _stems(sentence)), default="")
-        quotes.append((len(asked & _stems(best)), int(number), f"{best} [{number}]"))
-    most = max((shared for shared, _, _ in quotes), default=0)
-    used = sorted((-shared, number, quote) for shared, number, quote in quotes if 2 * shared > most)
+        best = max(sentences, key=shared, default="")
+        said = [sentence for sentence in sentences if not sentence.endswith("?")]
+        quote = max(said, key=shared, default=best) if best.endswith("?") else best
+        quotes.append((shared(best), int(number), f"{quote} [{number}]"))
+    most = max((found for found, _, _ in quotes), default=0)
+    used = sorted((-found, number, quote) for found, number, quote in quotes if 2 * found > most)
     return " ".join(quote for _, _, quote in used[:3]) or None
 
 
