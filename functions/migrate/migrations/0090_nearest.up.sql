@@ -50,7 +50,7 @@ SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET jit = off
 SET hnsw.iterative_scan = relaxed_order
-SET hnsw.ef_search = 400
+SET hnsw.ef_search = 250
 AS $$
 DECLARE
     place CONSTANT uuid := app.workspace_id();
@@ -72,7 +72,9 @@ DECLARE
     commonness integer[];
     answer jsonb;
 BEGIN
-    PERFORM set_config('hnsw.ef_search', CASE words WHEN '{}' THEN '600' ELSE '250' END, true);
+    IF words = '{}' THEN
+        PERFORM set_config('hnsw.ef_search', '600', true); -- until the function ends
+    END IF;
 
     SELECT count(*) INTO size FROM (
         SELECT FROM app.chunks
