@@ -294,7 +294,7 @@ def report(database: Database, corpus: dict[str, str], labelled: list[Question])
     print("scans of a search in it:", ", ".join(f"{n} {c}" for n, c in sorted(counted.items())))
     if counted["chunks"] or counted["document_versions"]:
         missed.append("a table is read without an index")
-    if not counted["chunks_nearest"] or not counted["chunks_keys"]:
+    if not counted["chunks_nearest"] or not counted["chunks_looked_up"]:
         missed.append("an index is not used")
     return missed
 
