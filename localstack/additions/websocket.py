@@ -207,8 +207,9 @@ async def _exchange(connection: _Connection, record: Json, receive: Any, send: A
     """Carry messages both ways until one side closes; returns the close code."""
 
     async def deliver() -> None:
-        while (text := await connection.outbox.get()) is not None:
-            await send({"type": "websocket.send", "text": text})
+        with contextlib.suppress(OSError):  # the client has gone
+            while (text := await connection.outbox.get()) is not None:
+                await send({"type": "websocket.send", "text": text})
 
     delivery = asyncio.create_task(deliver())
     deleted = asyncio.create_task(connection.closing.wait())
@@ -253,17 +254,16 @@ async def handle_websocket(
     path = scope.get("path", "") if path_override is None else path_override
     stage = path.lstrip("/").split("/", 1)[0]
     connection = _Connection(api_id, (account, region), stage, scope)
-    with request_scope(account, region):
+    with request_scope(account, region), contextlib.suppress(OSError):  # the client has gone
         refusal = await _handshake(connection)
         if refusal:
             await apigateway._refuse_ws_handshake(scope, send, *refusal, connection.id, new_uuid())
             return
         _open.add(connection)
-        await send({"type": "websocket.accept"})
-        record = connection.record()
-        apigateway._ws_connections[connection.id] = record
         code = 1006
         try:
+            await send({"type": "websocket.accept"})
+            record = apigateway._ws_connections[connection.id] = connection.record()
             code = await _exchange(connection, record, receive, send)
         finally:
             apigateway._ws_connections.pop(connection.id, None)
@@ -283,7 +283,8 @@ async def close_all(seconds: float) -> None:
 
 
 async def _disconnect(connection: _Connection, code: int, send: Any) -> None:
-    await send({"type": "websocket.close", "code": 1009 if code == 1009 else 1000})
+    with contextlib.suppress(OSError):  # the client has gone
+        await send({"type": "websocket.close", "code": 1009 if code == 1009 else 1000})
     route = apigateway._match_ws_route(connection.api_id, "$disconnect")
     if route is None or route["routeKey"] != "$disconnect":
         return

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from tests.e2e.client import FINAL, Tenant, sign_up
 from tests.e2e.conftest import read_outputs
@@ -135,8 +135,9 @@ async def _connected(address: str, figures: Figures) -> ClientConnection:
         try:
             # The stand-in answers no pings of the protocol while it is busy.
             return await connect(address, open_timeout=GIVES_UP, ping_interval=None)
-        except InvalidStatus as refusal:
-            figures.errors[f"handshake {refusal.response.status_code}"] += 1
+        except InvalidHandshake as refusal:
+            status = refusal.response.status_code if isinstance(refusal, InvalidStatus) else "none"
+            figures.errors[f"handshake {status}"] += 1
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(1)
