@@ -100,8 +100,8 @@ async def _serve() -> None:
         ws_per_message_deflate=False,
         lifespan="on",
         backlog=1024,
-        # Longer than any client keeps an idle connection (Terraform's: 90 s): closed from this side,
-        # it could take a request along that was made, and the client would make it again.
+        # Longer than any client keeps an idle connection (Terraform's: 90 s): closed from this
+        # side, it could take a request along that was made, and the client would make it again.
         timeout_keep_alive=600,
         timeout_graceful_shutdown=int(_GRACE_SECONDS),
         log_config=None,

@@ -40,11 +40,8 @@ def _found(turn: Head) -> list[Passage]:
     asked = {"text": text, "embedding": embedding, "top_k": knowledge["top_k"]}
     if knowledge.get("source_ids") is not None:
         asked["source_ids"] = knowledge["source_ids"]
-    if opensearch.is_on():
-        asked["hits"] = opensearch.hits(turn.workspace_id, asked)
-        found = database.system(turn.workspace_id, CONFIRM, asked)
-    else:
-        found = database.system(turn.workspace_id, SEARCH, asked)
+    asked |= opensearch.hits(turn.workspace_id, asked)
+    found = database.system(turn.workspace_id, FIND, asked)
     return [
         Passage(number, item["document_id"], item["title"], item["url"], item["content"])
         for number, item in enumerate(found, start=1)
@@ -65,5 +62,4 @@ def _query(turn: Head) -> str:
     return "\n".join(part for part in parts if part)[-QUERY_CHARACTERS:]
 
 
-SEARCH = "SELECT app.search($1)"
-CONFIRM = "SELECT app.confirm($1)"
+FIND = "SELECT app.find($1)"

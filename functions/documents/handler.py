@@ -79,10 +79,8 @@ def search(request: Request, body: Search) -> Any:
     asked = {"text": body.query, "embedding": embedding, "top_k": body.top_k}
     if body.source_ids is not None:
         asked["source_ids"] = body.source_ids
-    if opensearch.is_on():
-        asked["hits"] = opensearch.hits(str(request.workspace_id), asked)
-        return {"items": request.query(CONFIRM, asked)}
-    return {"items": request.query(SEARCH, asked)}
+    asked |= opensearch.hits(str(request.workspace_id), asked)
+    return {"items": request.query(FIND, asked)}
 
 
 def _found(request: Request, document_id: str) -> dict[str, Any]:
@@ -93,8 +91,7 @@ def _found(request: Request, document_id: str) -> dict[str, Any]:
 
 
 MAY = "SELECT to_jsonb(true)"
-SEARCH = "SELECT app.search($1)"
-CONFIRM = "SELECT app.confirm($1)"
+FIND = "SELECT app.find($1)"
 REMOVE = "SELECT app.remove_document($1)"
 
 handler = api.handler

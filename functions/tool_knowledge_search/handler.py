@@ -20,12 +20,8 @@ def run(call: Call) -> Any:
     asked = {"chatbot_id": call.chatbot_id, "search": search}
     workspace_id = call.principal.workspace_id
     try:
-        if opensearch.is_on():
-            limited = search | {"source_ids": call.source_ids}
-            search["hits"] = opensearch.hits(workspace_id, limited)
-            found = database.query(call.principal, CONFIRM, asked, workspace_id=workspace_id)
-        else:
-            found = database.query(call.principal, SEARCH, asked, workspace_id=workspace_id)
+        search |= opensearch.hits(workspace_id, search | {"source_ids": call.source_ids})
+        found = database.query(call.principal, FIND, asked, workspace_id=workspace_id)
     except ServiceUnavailable as error:
         raise RetryLater(str(error)) from None
     return [
@@ -35,14 +31,8 @@ def run(call: Call) -> Any:
 
 
 # Without a row, and so without an answer, where the chatbot is gone.
-SEARCH = """
-SELECT app.search(jsonb_strip_nulls(jsonb_build_object('source_ids', knowledge -> 'source_ids'))
-    || ($1 -> 'search'))
-FROM app.chatbots
-WHERE workspace_id = app.workspace_id() AND id = ($1 ->> 'chatbot_id')::uuid
-"""
-CONFIRM = """
-SELECT app.confirm(jsonb_strip_nulls(jsonb_build_object('source_ids', knowledge -> 'source_ids'))
+FIND = """
+SELECT app.find(jsonb_strip_nulls(jsonb_build_object('source_ids', knowledge -> 'source_ids'))
     || ($1 -> 'search'))
 FROM app.chatbots
 WHERE workspace_id = app.workspace_id() AND id = ($1 ->> 'chatbot_id')::uuid

@@ -83,12 +83,12 @@ def test_words_count_beside_those_of_the_best(collection: Collection) -> None:
 
     collection.send = send  # type: ignore[method-assign]
     found = opensearch.hits("ours", ASKED)
-    assert [(hit["number"], hit["words"]) for hit in found] == [(0, 0), (1, 1), (0, 0.25)]
+    assert [(hit["number"], hit["words"]) for hit in found["hits"]] == [(0, 0), (1, 1), (0, 0.25)]
 
 
 def test_place_is_left_out_when_it_can_be_none(collection: Collection) -> None:
     collection.outcomes = [answer({"_source": PLACE | {"document_id": "'"}, "_score": 1.0})]
-    assert opensearch.hits("ours", ASKED) == []
+    assert opensearch.hits("ours", ASKED) == {"hits": []}
 
 
 def test_long_question_has_no_more_words_than_a_query_may(collection: Collection) -> None:
@@ -131,3 +131,12 @@ def test_refusal_says_its_kind_and_nothing_of_what_was_asked(collection: Collect
     with pytest.raises(RequestRefused, match=r"^400 parsing_exception$"):
         opensearch.search({})
     assert len(collection.requests) == 1
+
+
+def test_nothing_is_asked_where_there_is_no_collection(
+    collection: Collection, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPENSEARCH_ENDPOINT", "")
+    fresh_settings()
+    assert opensearch.hits("ours", ASKED) == {}
+    assert collection.requests == []

@@ -1,3 +1,4 @@
+DROP FUNCTION app.find(jsonb);
 DROP FUNCTION app.search(jsonb);
 
 CREATE FUNCTION app.keys_of(terms tsvector, workspace_id uuid, source_id uuid) RETURNS bigint[]

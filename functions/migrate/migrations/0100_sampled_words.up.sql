@@ -19,7 +19,8 @@ GRANT EXECUTE ON FUNCTION app.keys_of(tsvector, uuid, uuid, uuid, integer)
 -- Where the table is large: make this index CONCURRENTLY before, as its build may take longer than a
 -- call of the Data API may.
 CREATE INDEX IF NOT EXISTS chunks_looked_up ON app.chunks
-    USING gin (app.keys_of(terms, workspace_id, source_id, document_id, number));
+    USING gin (app.keys_of(terms, workspace_id, source_id, document_id, number))
+    WITH (fastupdate = off); -- a search looks into it a dozen times, each time at all that is pending
 
 CREATE VIEW app.keyed_chunks WITH (security_invoker = true) AS
 SELECT workspace_id, document_id, number,
@@ -198,3 +199,9 @@ GRANT EXECUTE ON FUNCTION app.search(jsonb) TO chatbot_app, chatbot_worker;
 GRANT CREATE ON SCHEMA app TO chatbot_search;
 ALTER FUNCTION app.search(jsonb) OWNER TO chatbot_search;
 REVOKE CREATE ON SCHEMA app FROM chatbot_search;
+
+-- What app.search is asked, perhaps with hits, which are what app.confirm takes: what they answer.
+CREATE FUNCTION app.find(p jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN p ? 'hits' THEN app.confirm(p) ELSE app.search(p) END;
+GRANT EXECUTE ON FUNCTION app.find(jsonb) TO chatbot_app, chatbot_worker;

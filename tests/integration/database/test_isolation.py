@@ -390,7 +390,7 @@ def test_app_and_worker_run_no_functions_but_theirs(cluster: Cluster) -> None:
         return {row[0] for row in rows}
 
     inside = {"user_id", "workspace_id", "administrator", "enter", "fail", "json", "page", "pieces"}
-    inside |= {"search", "confirm", "passages", "remove_document"}
+    inside |= {"find", "search", "confirm", "passages", "remove_document"}
     assert granted("chatbot_worker") == inside | {
         "system", "due_purges", "purge_user", "purge_workspace", "replace_chunks", "workspace_ids",
         "located", "key_of", "keys_of",

@@ -10,7 +10,7 @@ import pytest
 from chatbot import database
 from chatbot.database import StatementFailed
 from chatbot.errors import Conflict
-from functions.documents.handler import REMOVE, SEARCH
+from functions.documents.handler import FIND, REMOVE
 from functions.embed import index
 from functions.embed.index import Chunk
 from localstack.bedrock.embeddings import embed
@@ -50,7 +50,7 @@ def search(tenant: Tenant, text: str, top_k: int = 10, **more: Any) -> list[dict
     """As the route asks, for the tenant's viewer."""
     asked = {"text": text, "embedding": embed(text, 1024, True), "top_k": top_k, **more}
     found: list[dict[str, Any]] = database.query(
-        tenant.viewer, SEARCH, asked, workspace_id=tenant.workspace_id, permission="chat:use"
+        tenant.viewer, FIND, asked, workspace_id=tenant.workspace_id, permission="chat:use"
     )
     return found
 
@@ -90,7 +90,7 @@ def test_other_tenants_chunks_are_never_found(
         assert all(own in text and other not in text for text in texts(found))
         with cluster.as_login("worker"):
             asked = {"text": other, "embedding": embed(other, 1024, True), "top_k": 50}
-            worked = database.system(tenant.workspace_id, SEARCH, asked)
+            worked = database.system(tenant.workspace_id, FIND, asked)
         assert all(other not in text for text in texts(worked))
         assert len(worked) == 3
 
@@ -101,7 +101,7 @@ def test_nothing_is_found_when_no_workspace_was_checked(
     store(cluster, row(tenants[0]), SHARED)
     asked = json.dumps({"text": "train", "embedding": embed("train", 1024, True), "top_k": 5})
     for user in ("chatbot_app", "chatbot_worker"):
-        assert cluster.sql(f"SELECT app.search('{asked}')", user=user) == [["[]"]]
+        assert cluster.sql(f"SELECT app.find('{asked}')", user=user) == [["[]"]]
 
 
 def test_login_sees_and_changes_chunks_of_its_workspace_only(
@@ -239,7 +239,7 @@ def test_large_document_is_stored_whole_or_not_at_all(
 
 def search_as_worker(tenant: Tenant, text: str) -> list[dict[str, Any]]:
     asked = {"text": text, "embedding": embed(text, 1024, True), "top_k": 10}
-    found: list[dict[str, Any]] = database.system(tenant.workspace_id, SEARCH, asked)
+    found: list[dict[str, Any]] = database.system(tenant.workspace_id, FIND, asked)
     return found
 
 

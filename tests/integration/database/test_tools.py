@@ -99,7 +99,7 @@ def find(tenant: Tenant, chatbot_id: str | None = None) -> list[str]:
         "chatbot_id": chatbot_id or tenant.chatbot_id,
         "search": {"text": text, "embedding": embed(text, 1024, True), "top_k": 10},
     }
-    found = ask(tenant, knowledge.SEARCH, asked)
+    found = ask(tenant, knowledge.FIND, asked)
     return sorted(item["content"] for item in found or [])
 
 

@@ -30,7 +30,7 @@ class Library:
         self.failure: Exception | None = None
 
     def system(self, workspace_id: str, statement: str, params: dict[str, Any]) -> Any:
-        assert "app.search" in statement
+        assert "app.find" in statement
         if self.failure:
             raise self.failure
         self.asked.append((workspace_id, params))

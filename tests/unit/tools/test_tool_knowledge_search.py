@@ -26,7 +26,7 @@ def test_passages_come_with_title_and_address(database: FakeDatabase) -> None:
     assert database.asked == [
         {
             "caller": Principal("user-1", 3, OURS),
-            "statement": handler.SEARCH,
+            "statement": handler.FIND,
             "params": {
                 "chatbot_id": "chatbot-1",
                 "search": {"text": "keys", "embedding": [4.0], "top_k": 7},

@@ -48,11 +48,14 @@ def is_on() -> bool:
     return settings().opensearch_endpoint != ""
 
 
-def hits(workspace_id: str, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where what `app.search` is asked for may be: [{document_id, version, number, words: 0..1}].
+def hits(workspace_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What `app.find` takes beside `asked`: nothing where there is no collection, else `hits`, where
+    passages may be: [{document_id, version, number, words: 0..1}].
 
     `words` is how well the words fit, beside the best of all. Raises `ServiceUnavailable`.
     """
+    if not is_on():
+        return {}
     mine: list[dict[str, Any]] = [{"term": {"workspace_id": workspace_id}}]
     if asked.get("source_ids") is not None:
         mine.append({"terms": {"source_id": asked["source_ids"]}})
@@ -68,7 +71,8 @@ def hits(workspace_id: str, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
         )
     most = max((hit["_score"] for hit in matching), default=1)
     scored = [(hit, 0.0) for hit in near] + [(hit, hit["_score"] / most) for hit in matching]
-    return [{**hit["_source"], "words": words} for hit, words in scored if _is_place(hit)]
+    places = [{**hit["_source"], "words": words} for hit, words in scored if _is_place(hit)]
+    return {"hits": places}
 
 
 def _is_place(hit: Mapping[str, Any]) -> bool:
