@@ -402,7 +402,8 @@ def test_resume_gets_all_after_its_seq_when_the_answer_is_being_made(
 def test_frames_come_again_when_the_same_connection_resumes(world: World, ann: str) -> None:
     ack = world.chat(ann)
     resume = {"type": "resume", "message_id": ack["message_id"], "after_seq": 1}
-    world.model.says("a", 0.1, "b", 0.1, lambda: world.send(ann, resume, "again"), 0.1, "c")
+    again = [lambda: world.send(ann, resume, "again"), world.waits(ann, 2, times=2)]
+    world.model.says("a", world.waits(ann, 1), "b", world.waits(ann, 2), *again, "c")
     world.run(ack["message_id"])
     seqs = [frame["seq"] for frame in world.got(ann) if frame["type"] == "assistant"]
     assert seqs == [1, 2, 2, 3, 4]
@@ -419,7 +420,7 @@ def test_follower_that_comes_late_gets_all_when_it_opens(world: World, ann: str)
 
 def test_member_gets_nothing_more_when_removed_in_the_middle(world: World, ann: str) -> None:
     ack = world.chat(ann)
-    world.model.says("a", 0.1, lambda: connections.end_user(USER), 0.3, "never", 30)
+    world.model.says("a", world.waits(ann, 1), lambda: connections.end_user(USER), 30, "never")
     assert world.run(ack["message_id"])["status"] == "cancelled"
     assert text_of(world.frames(ann, ack["message_id"])) == "a"
     assert world.frames(ann, ack["message_id"])[-1]["status"] == "streaming"

@@ -368,6 +368,17 @@ class World:
                 kept.setdefault(frame["seq"], frame)
         return list(kept.values())
 
+    def waits(self, connection_id: str, seq: int, times: int = 1) -> Callable[[], None]:
+        """A step of the model's: to fall silent until a frame has been sent so many times."""
+
+        def wait() -> None:
+            deadline = time.monotonic() + 20
+            while [f.get("seq") for f in self.got(connection_id)].count(seq) < times:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+
+        return wait
+
     # --- the machinery
 
     def stream(self, message_id: str, context: Any = None, rounds: int = 0) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def is_on() -> bool:
 
 
 def hits(workspace_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What `app.find` takes beside `asked`: nothing where there is no collection, else `hits`, where
-    passages may be: [{document_id, version, number, words: 0..1}].
+    """What `app.find` takes beside `asked`: nothing where there is no collection, else `hits`,
+    where passages may be: [{document_id, version, number, words: 0..1}].
 
     `words` is how well the words fit, beside the best of all. Raises `ServiceUnavailable`.
     """
