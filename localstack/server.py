@@ -105,7 +105,7 @@ async def _serve() -> None:
         timeout_keep_alive=600,
         timeout_graceful_shutdown=int(_GRACE_SECONDS),
         log_config=None,
-        log_level="critical",  # its lines have addresses with tokens in them
+        log_level="warning",  # below, its lines have addresses with tokens in them
         access_log=False,
         server_header=False,
         date_header=False,  # MiniStack adds one

@@ -225,7 +225,8 @@ async def _exchange(connection: _Connection, record: Json, receive: Any, send: A
                 break
             message = receiving.result()
             if message["type"] == "websocket.disconnect":
-                code = int(message.get("code") or 1005)
+                # Uvicorn has a reason, perhaps none but "", only where the client closed.
+                code = int(message.get("code") or 1005) if "reason" in message else 1006
                 break
             text = message.get("text")
             if text is None:
