@@ -31,6 +31,7 @@ Schedule = dict[str, Any]
 TICK_SECONDS = 1
 # Part of a schedule's record, so that a restart neither forgets nor repeats a one-time schedule.
 _LAST_FIRED = "_LastFired"
+_MADE_FOR = "_ClientToken"
 # Occurrences of recurring schedules before it were missed while the stack was down.
 _started = time.time()
 
@@ -191,8 +192,16 @@ def _refusal(body: Json) -> Json | None:
 
 
 def create_schedule(name: str, body: Json) -> Json:
-    """CreateSchedule, which refuses what it could never fire."""
-    return _refusal(body) or _stock_create(name, body)
+    """CreateSchedule, which refuses what it could never fire, and answers again what it has made
+    where a client, which had no answer, asks again with the same token."""
+    key, token = f"{body.get('GroupName', 'default')}/{name}", body.get("ClientToken")
+    made = stock._schedules.get(key)
+    if made is not None and token is not None and made.get(_MADE_FOR) == token:
+        return stock._json_resp(200, {"ScheduleArn": made["Arn"]})
+    answer = _refusal(body) or _stock_create(name, body)
+    if answer[0] == 200:
+        stock._schedules[key][_MADE_FOR] = token
+    return answer
 
 
 def update_schedule(name: str, body: Json) -> Json:
@@ -213,6 +222,7 @@ def install() -> None:
     require(eventbridge, "_invoke_target", "target", "event", "rule", "view")
     require(stock, "_to_epoch", "value")
     require(stock, "_error", "status", "code", "message")
+    require(stock, "_json_resp", "status", "body")
     if not hasattr(stock, "_SCHEDULE_TICK_INTERVAL"):
         raise SeamMissing("ministack.services.scheduler._SCHEDULE_TICK_INTERVAL is not there.")
     stock._SCHEDULE_TICK_INTERVAL = TICK_SECONDS

@@ -77,6 +77,23 @@ def test_one_time_schedules_fire_when_they_are_due(server: Server) -> None:
     assert server.client("scheduler").list_schedules(NamePrefix=names[0])["Schedules"] == []
 
 
+def test_a_request_that_is_made_again_makes_no_second_schedule(server: Server) -> None:
+    """ "If you do not specify a client token, EventBridge Scheduler uses a randomly generated token
+    for the request to ensure idempotency" (API Reference, CreateSchedule)."""
+    _, arn = queue(server)
+    request = {
+        "Name": f"parity-{uuid.uuid4().hex[:8]}",
+        "ScheduleExpression": "rate(1 day)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": arn, "RoleArn": ROLE},
+    }
+    create = server.client("scheduler").create_schedule
+    first = create(**request, ClientToken="once")
+    assert create(**request, ClientToken="once")["ScheduleArn"] == first["ScheduleArn"]
+    with pytest.raises(ClientError, match="ConflictException"):
+        create(**request, ClientToken="twice")
+
+
 def test_a_schedule_is_read_in_its_time_zone(server: Server) -> None:
     """ "EventBridge Scheduler … lets you create schedules in the time zone of your choice"."""
     url, arn = queue(server)
