@@ -76,7 +76,7 @@ async def _serve() -> None:
     from localstack.additions import websocket
     from localstack.recording import Recorder
 
-    class Gateway(Server):
+    class Gateway(Server):  # type: ignore[misc]
         def capture_signals(self) -> AbstractContextManager[None]:
             """Nothing: Uvicorn would end the process by the signal, its Lambdas left alive."""
             return nullcontext()

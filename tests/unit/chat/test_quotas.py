@@ -337,10 +337,10 @@ def test_usage_of_rounds_is_added_up_when_the_turn_is_killed_in_a_later_one(
 def test_withdrawn_model_fails_the_turn_that_it_was_opened_with(
     world: World, ann: str, environment: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from functions.chat_stream import handler
+    from functions.chat_stream import handler, producing
 
     ack = world.chat(ann)
-    monkeypatch.setattr(handler, "allowed_models", dict)
+    monkeypatch.setattr(producing, "allowed_models", dict)
     world.end(
         handler.handler({"message_id": ack["message_id"], "request_id": "r"}, LambdaContext())
     )

@@ -143,11 +143,11 @@ def test_temperature_is_left_out_when_the_model_takes_top_p_alone(
 def test_history_is_cut_to_the_models_context_when_that_is_small(
     world: World, ann: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from functions.chat_stream import handler
+    from functions.chat_stream import producing
 
     first = asked(world, ann, "x" * 400)
     small = {name: m._replace(context_tokens=180) for name, m in allowed_models().items()}
-    monkeypatch.setattr(handler, "allowed_models", lambda: small)
+    monkeypatch.setattr(producing, "allowed_models", lambda: small)
     asked(world, ann, "and now?", conversation_id=first["conversation_id"])
     assert [m["content"] for m in last(world)["messages"]] == [[{"text": "and now?"}]]
 
