@@ -11,11 +11,7 @@ import importlib
 import os
 import resource
 import signal
-import socket
 import threading
-from contextlib import AbstractContextManager, nullcontext
-
-import uvloop
 
 ADDITIONS = (
     "lambda_concurrency",
@@ -69,55 +65,40 @@ def install() -> None:
 
 async def _serve() -> None:
     """Serve until told to stop, then close what is open, within seconds, and save the state."""
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
     from ministack.app import app
     from ministack.core import lambda_runtime
-    from uvicorn import Config, Server
 
     from localstack.additions import websocket
     from localstack.recording import Recorder
 
-    class Gateway(Server):  # type: ignore[misc]
-        def capture_signals(self) -> AbstractContextManager[None]:
-            """Nothing: Uvicorn would end the process by the signal, its Lambdas left alive."""
-            return nullcontext()
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            await websocket.close_all(_GRACE_SECONDS)
-            # What waits for a Lambda now, waits no longer than this.
-            end = threading.Timer(_GRACE_SECONDS, lambda_runtime.reset)
-            end.daemon = True
-            end.start()
-            await super().shutdown(sockets)
-
-    config = Config(
-        Recorder(app),
-        host=os.environ.get("BIND_HOST", "127.0.0.1"),
-        port=int(os.environ["GATEWAY_PORT"]),
-        http="httptools",
-        ws="websockets-sansio",
-        ws_max_size=WEBSOCKET_MESSAGE_BYTES,
-        ws_ping_interval=None,  # API Gateway sends none
-        ws_per_message_deflate=False,
-        lifespan="on",
-        backlog=1024,
-        # Longer than any client keeps an idle connection (Terraform's: 90 s): closed from this
-        # side, it could take a request along that was made, and the client would make it again.
-        timeout_keep_alive=600,
-        timeout_graceful_shutdown=int(_GRACE_SECONDS),
-        log_config=None,
-        log_level="warning",  # below, its lines have addresses with tokens in them
-        access_log=False,
-        server_header=False,
-        date_header=False,  # MiniStack adds one
-    )
-    gateway = Gateway(config)
-
-    def stop() -> None:
-        gateway.should_exit = True
-
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    await gateway.serve()
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    async def stopped() -> None:
+        await stop.wait()
+        await websocket.close_all(_GRACE_SECONDS)
+        # What waits for a Lambda now, waits no longer than this.
+        end = threading.Timer(_GRACE_SECONDS, lambda_runtime.reset)
+        end.daemon = True
+        end.start()
+
+    config = Config()
+    config.bind = [f"{os.environ.get('BIND_HOST', '127.0.0.1')}:{os.environ['GATEWAY_PORT']}"]
+    # Longer than any client keeps an idle connection (Terraform's: 90 s): closed from this side, it
+    # could take a request along that was made, and the client would make it again.
+    config.keep_alive_timeout = 600
+    config.graceful_timeout = _GRACE_SECONDS
+    config.backlog = 1024
+    config.loglevel = os.environ.get("LOG_LEVEL", "INFO").upper()
+    config.websocket_max_message_size = WEBSOCKET_MESSAGE_BYTES
+    await serve(Recorder(app), config, shutdown_trigger=stopped)
+
+
+async def _closed(self: asyncio.base_events.Server) -> None:
+    """From Python 3.12 on `wait_closed` waits for the last client, and Hypercorn with it."""
 
 
 def main() -> None:
@@ -128,10 +109,11 @@ def main() -> None:
     install()
     # Each full collection goes through all that is stored, while nobody is served.
     gc.set_threshold(20_000, 50, 100)
+    asyncio.base_events.Server.wait_closed = _closed  # type: ignore[method-assign]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
-        asyncio.run(_serve(), loop_factory=uvloop.new_event_loop)
+        asyncio.run(_serve())
     finally:
         lambda_runtime.reset()
 

@@ -207,9 +207,8 @@ async def _exchange(connection: _Connection, record: Json, receive: Any, send: A
     """Carry messages both ways until one side closes; returns the close code."""
 
     async def deliver() -> None:
-        with contextlib.suppress(OSError):  # the client has gone
-            while (text := await connection.outbox.get()) is not None:
-                await send({"type": "websocket.send", "text": text})
+        while (text := await connection.outbox.get()) is not None:
+            await send({"type": "websocket.send", "text": text})
 
     delivery = asyncio.create_task(deliver())
     deleted = asyncio.create_task(connection.closing.wait())
@@ -225,8 +224,7 @@ async def _exchange(connection: _Connection, record: Json, receive: Any, send: A
                 break
             message = receiving.result()
             if message["type"] == "websocket.disconnect":
-                # Uvicorn has a reason, perhaps none but "", only where the client closed.
-                code = int(message.get("code") or 1005) if "reason" in message else 1006
+                code = int(message.get("code") or 1005)
                 break
             text = message.get("text")
             if text is None:
@@ -255,16 +253,17 @@ async def handle_websocket(
     path = scope.get("path", "") if path_override is None else path_override
     stage = path.lstrip("/").split("/", 1)[0]
     connection = _Connection(api_id, (account, region), stage, scope)
-    with request_scope(account, region), contextlib.suppress(OSError):  # the client has gone
+    with request_scope(account, region):
         refusal = await _handshake(connection)
         if refusal:
             await apigateway._refuse_ws_handshake(scope, send, *refusal, connection.id, new_uuid())
             return
         _open.add(connection)
+        await send({"type": "websocket.accept"})
+        record = connection.record()
+        apigateway._ws_connections[connection.id] = record
         code = 1006
         try:
-            await send({"type": "websocket.accept"})
-            record = apigateway._ws_connections[connection.id] = connection.record()
             code = await _exchange(connection, record, receive, send)
         finally:
             apigateway._ws_connections.pop(connection.id, None)
@@ -284,8 +283,7 @@ async def close_all(seconds: float) -> None:
 
 
 async def _disconnect(connection: _Connection, code: int, send: Any) -> None:
-    with contextlib.suppress(OSError):  # the client has gone
-        await send({"type": "websocket.close", "code": 1009 if code == 1009 else 1000})
+    await send({"type": "websocket.close", "code": 1009 if code == 1009 else 1000})
     route = apigateway._match_ws_route(connection.api_id, "$disconnect")
     if route is None or route["routeKey"] != "$disconnect":
         return

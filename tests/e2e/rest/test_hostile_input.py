@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-import requests
 
 from tests.e2e.rest.cast import Cast, Person
 from tests.e2e.rest.conftest import Inside
@@ -262,7 +261,5 @@ def test_bytes_are_refused_by_the_gateway_or_behind_it_when_they_are_no_request(
     assert sent(b'{"name": ' + b"[" * 900 + b"0," * 100_000 + b"0" + b"]" * 900 + b"}") == 422
     assert sent(b"\x1f\x8b\x08\x00", json_type | {"Content-Encoding": "gzip"}) == 400
     assert sent(b'{"name": "x"}', {"Content-Type": "multipart/form-data"}) == 415
-    # Refused by whoever reads HTTP, in words of its own.
-    url, no_header = f"{cast.api_url}/api/v1{path}", {"Content-Type": "application/json\x01"}
-    assert requests.post(url, b"{}", headers=no_header, timeout=10).status_code == 400
+    assert sent(b'{"name": "x"}', {"Content-Type": "application/json\x01"}) in (400, 415)
     assert sent('{"name": " \u65e5\u672c "}'.encode()) == 201
