@@ -4,7 +4,7 @@
 -- What a chunk is looked up by: its words as their workspace's own, so that no other workspace's are
 -- read, its source, and one of 256 buckets, by which a sample is drawn; hashed, as that is short
 -- whatever the word.
-CREATE FUNCTION app.keys_of(
+CREATE OR REPLACE FUNCTION app.keys_of(
     terms tsvector, workspace_id uuid, source_id uuid, document_id uuid, number integer
 ) RETURNS bigint[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -16,8 +16,8 @@ RETURN ARRAY(
 GRANT EXECUTE ON FUNCTION app.keys_of(tsvector, uuid, uuid, uuid, integer)
     TO chatbot_worker, chatbot_search;
 
--- Where the table is large: make this index CONCURRENTLY before, as its build may take longer than a
--- call of the Data API may.
+-- Where the table is large: make the function and, CONCURRENTLY, this index before, as its build may
+-- take longer than a call of the Data API may.
 CREATE INDEX IF NOT EXISTS chunks_looked_up ON app.chunks
     USING gin (app.keys_of(terms, workspace_id, source_id, document_id, number))
     WITH (fastupdate = off); -- a search looks into it a dozen times, each time at all that is pending
